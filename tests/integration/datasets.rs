@@ -388,6 +388,18 @@ fn a_call_without_effect_is_one_line() {
     }
 }
 
+/// Regression: parts that are left out were told to a subscriber of `tracing` alone, and only the first of a dataset.
+#[test]
+fn a_part_that_is_left_out_is_told_without_a_subscriber() {
+    let folder = Folder::new();
+    let ended = folder.run(SCRIPTED, &["start one", "misfit iris", "end one"], &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let lines: Vec<_> = { ended.stderr.lines() }
+        .filter(|line| line.starts_with("mlflow: dataset \"iris\""))
+        .collect();
+    assert_eq!(lines.len(), 2, "{}", ended.stderr);
+}
+
 #[test]
 fn no_secret_is_logged() {
     let token = format!("ghp_{}", "a1B2".repeat(9));

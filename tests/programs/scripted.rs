@@ -19,6 +19,7 @@
 //! input PATH CONTEXT  logs a file as a dataset
 //! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
 //! array NAME          logs an array with targets as a dataset
+//! misfit NAME         logs an array as a dataset whose shape does not fit and whose profile has a NaN
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
 //! register NAME AS PATH  logs a file as a model, and registers it
 //! folder NAME PATH    logs all files of a folder as a model
@@ -145,6 +146,12 @@ fn main() {
                 run().log_model(&Model::new(name).file(path).register_as(registered));
             }
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
+            ["misfit", name] => {
+                let dataset = Dataset::from_slice(name, &[1.0, 2.0, 3.0, 4.0])
+                    .shape(&[3, 2])
+                    .profile("mean", f64::NAN);
+                run().log_input(&dataset, "");
+            }
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
                 guard.finish(RunStatus::Finished);

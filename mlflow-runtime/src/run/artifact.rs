@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -29,21 +29,6 @@ const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
 /// Folder among the artifacts of a run that has its checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
-
-/// Copy of a file, which no event names yet.
-struct FileCopy {
-    local_path: PathBuf,
-    path: String,
-    size: u64,
-    copy: Option<Result<SpooledArtifact, CopyError>>,
-}
-
-impl FileCopy {
-    /// Returns true if the file is copied, or small enough to be kept in the journal itself.
-    fn is_usable(&self) -> bool {
-        matches!(self.copy, Some(Ok(_))) || self.size <= MEMORY_ARTIFACT_BYTES
-    }
-}
 
 /// Content of an artifact that no longer depends on the user's file, and is not named by an event yet.
 pub(super) enum Prepared<'b> {
@@ -116,25 +101,29 @@ impl LiveRun<'_> {
         let path = format!("{CHECKPOINTS}/step-{step}");
         match fs::metadata(local_path) {
             Ok(metadata) if metadata.is_dir() => {
-                let (mut copies, mut uncopied) = (Vec::new(), 0);
-                let left_out = self.visit_folder(local_path, &path, &mut |file, path| {
-                    let copy = self.copy_file(file, path);
-                    uncopied += usize::from(!copy.as_ref().is_some_and(FileCopy::is_usable));
-                    copies.extend(copy);
+                let (mut files, mut uncopied) = (Vec::new(), 0);
+                let left_out = self.visit_folder(local_path, &path, &mut |file, path| match self
+                    .prepare_path(file)
+                {
+                    Ok((copy, _)) => files.push((path.to_owned(), copy)),
+                    Err(fault) => {
+                        self.reject(file, &fault);
+                        uncopied += 1;
+                    }
                 });
                 let missing = left_out + uncopied;
                 if missing > 0 {
-                    for copy in copies {
-                        self.discard_copy(copy);
+                    for (_, copy) in files {
+                        self.discard(copy);
                     }
-                    let files = if missing == 1 { "file" } else { "files" };
+                    let entries = if missing == 1 { "file" } else { "files" };
                     return self.reject(
                         local_path,
-                        &format!("the checkpoint is left out, because {missing} {files} of it cannot be copied"),
+                        &format!("the checkpoint is left out, because {missing} {entries} of it cannot be copied"),
                     );
                 }
-                for copy in copies {
-                    self.log_file_copy(copy);
+                for (path, copy) in files {
+                    self.log_prepared(ArtifactKind::File, &self.sanitized_path(&path), copy);
                 }
             }
             Ok(metadata) if metadata.is_file() => {
@@ -257,44 +246,14 @@ impl LiveRun<'_> {
     }
 
     fn log_file(&self, local_path: &Path, path: &str) {
-        if let Some(copy) = self.copy_file(local_path, path) {
-            self.log_file_copy(copy);
-        }
-    }
-
-    /// Copies a file beside the journal. Returns `None`, with a warning, if the file cannot be read.
-    fn copy_file(&self, local_path: &Path, path: &str) -> Option<FileCopy> {
         let file = match File::open(local_path) {
             Ok(file) => file,
-            Err(error) => {
-                self.reject_unreadable(path, &error);
-                return None;
-            }
+            Err(error) => return self.reject_unreadable(path, &error),
         };
-        Some(FileCopy {
-            local_path: local_path.to_owned(),
-            path: path.to_owned(),
-            size: file.metadata().map_or(0, |metadata| metadata.len()),
-            copy: self.tracker.journal().copy_artifact(&file),
-        })
-    }
-
-    /// Removes a copy that no event will name.
-    fn discard_copy(&self, copy: FileCopy) {
-        if let Some(Ok(SpooledArtifact { name, fingerprint })) = copy.copy {
-            self.tracker.journal().discard_artifact(&name, fingerprint);
-        }
-    }
-
-    fn log_file_copy(&self, copy: FileCopy) {
-        let FileCopy {
-            local_path,
-            path,
-            size,
-            copy,
-        } = copy;
-        self.log_copy(ArtifactKind::File, &path, copy, size, || {
-            fs::read(&local_path).map(Cow::Owned)
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let copy = self.tracker.journal().copy_artifact(&file);
+        self.log_copy(ArtifactKind::File, path, copy, size, || {
+            fs::read(local_path).map(Cow::Owned)
         });
     }
 

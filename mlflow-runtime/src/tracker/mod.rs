@@ -327,6 +327,12 @@ impl Tracker {
         }
     }
 
+    /// Issues a warning about a part of a value that the user has requested and does not get, once for each part.
+    pub(crate) fn warn_left_out(&self, kind: &'static str, name: &str, what: fmt::Arguments<'_>) {
+        let line = format!("{kind} {name:?}: {what}");
+        self.warn_user_once(kind, &line, &line);
+    }
+
     /// Counts a value that cannot be logged at all, and logs a warning, once for each kind and key.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.not_logged.add(1);

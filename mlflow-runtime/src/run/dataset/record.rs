@@ -63,7 +63,7 @@ impl LiveRun<'_> {
         let name = self.dataset_name(dataset);
         for fault in faults {
             self.tracker
-                .warn_once("dataset", &name, format_args!("{fault}"));
+                .warn_left_out("dataset", &name, format_args!("{fault}"));
         }
         let text = |kind: &'static str, text: &str, max: usize| {
             let sanitized = self.tracker.sanitizer.sanitize_text(kind, &name, text, max);
@@ -75,7 +75,7 @@ impl LiveRun<'_> {
             was_cut,
         } = source.describe();
         if was_cut {
-            self.tracker.warn_once(
+            self.tracker.warn_left_out(
                 "dataset source",
                 &name,
                 format_args!(
@@ -165,7 +165,7 @@ impl LiveRun<'_> {
         // The text is ASCII, so its characters are its bytes.
         let length = json.len();
         if length > max {
-            self.tracker.warn_once(
+            self.tracker.warn_left_out(
                 kind,
                 name,
                 format_args!(

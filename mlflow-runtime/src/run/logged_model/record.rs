@@ -67,7 +67,7 @@ impl LiveRun<'_> {
         let flavors = self.flavors(name, flavor.as_ref(), &files);
         let signature = signature.as_ref().and_then(|signature| {
             let warn = |fault: String| {
-                self.tracker.warn_once(
+                self.tracker.warn_left_out(
                     "model signature",
                     name,
                     format_args!("it is left out: {fault}"),
@@ -78,7 +78,7 @@ impl LiveRun<'_> {
         let example = match input_example {
             Some(Ok(json)) => Some(json),
             Some(Err(fault)) => {
-                self.tracker.warn_once(
+                self.tracker.warn_left_out(
                     "model input example",
                     name,
                     format_args!("it is left out: {fault}"),
@@ -153,7 +153,7 @@ impl LiveRun<'_> {
     fn registered_name(&self, name: &str, registered: Option<&str>) -> Option<String> {
         let registered = registered?;
         if let Some(fault) = limits::find_registered_name_fault(registered) {
-            self.tracker.warn_once(
+            self.tracker.warn_left_out(
                 "model registration",
                 name,
                 format_args!("it is left out: the name {registered:?} {fault}"),
@@ -185,7 +185,7 @@ impl LiveRun<'_> {
         let fault = limits::find_key_fault(key);
         if let Some(fault) = &fault {
             self.tracker
-                .warn_once(kind, name, format_args!("{key:?} is left out: {fault}"));
+                .warn_left_out(kind, name, format_args!("{key:?} is left out: {fault}"));
         }
         fault.is_none()
     }
@@ -199,7 +199,7 @@ impl LiveRun<'_> {
         match describe_flavor(flavor, files) {
             Ok(flavors) => flavors,
             Err(fault) => {
-                self.tracker.warn_once(
+                self.tracker.warn_left_out(
                     "model flavor",
                     name,
                     format_args!("the model is logged as plain files: {fault}"),

@@ -23,7 +23,7 @@ use crate::model::{ArtifactKind, TableChunk, Tag, tag_keys};
 use crate::shipper::batch::Artifact;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{ArtifactContent, Batch, StoreError, StoredRun, TableFile};
-use crate::warnings::{WarningLimit, warn_user};
+use crate::warnings::{WarningLimit, warn_without_dedup};
 
 /// Greatest number of ranges of known chunks that are kept. With those of an intent, they fit into a tag of 5,000
 /// characters, which is what the oldest servers hold.
@@ -289,7 +289,7 @@ fn list_table(listed: Option<&str>, path: &str) -> Listing {
 fn warn_unlisted(path: &str) {
     static UNLISTED: WarningLimit = WarningLimit::new();
     if let Some(end) = UNLISTED.admit() {
-        warn_user(format_args!(
+        warn_without_dedup(format!(
             "table {path:?} is stored and not shown as a table, because MLflow's list of the run's tables is full; use \
              fewer tables, and append to them{end}"
         ));
