@@ -92,7 +92,7 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they are, and log calls are empty.
 //!   This feature is meant for the final binary: if one crate turns it on, it is on for all crates.
-//! - `image`: [`log_image`] and [`log_image_at`] log pixels, and images of the crate `image`.
+//! - `image`: `log_image` and `log_image_at` log pixels, and images of the crate `image`.
 //! - `tracing`: `mlflow::layer()` turns `tracing` events into metrics, and all other events into the run's
 //!   `logs/console.log`.
 //! - `system-metrics`: runs can log the use of processor, memory, disk, network and NVIDIA devices, if that
