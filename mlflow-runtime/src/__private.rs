@@ -1,7 +1,7 @@
 //! The items that the macros of this crate expand to, and the types that these items pass on without naming
 //! them. Not part of the public API: everything here may change without notice.
 
-pub use crate::capture::{Capture, Failure, Numbers, Values, specialization};
+pub use crate::capture::{Capture, Failure, Numbers, Values};
 pub use crate::model::metric_key::Key;
 pub use crate::run::callsite::{BuildInfo, Callsite};
 pub use crate::run::logging::log_key;
@@ -12,8 +12,9 @@ pub use crate::tracked::call::{AnyRunId, Call, RunId, begin};
 pub use crate::tracked::closure::{call, ignore_value, invoke};
 pub use crate::tracked::future::Tracked;
 pub use crate::tracked::guard::Guard;
+pub use crate::tracked::log_as::{InputProbe, Inputs, ModelProbe, Models};
 pub use crate::tracked::name_template::Template;
-pub use crate::tracked::outcome::{Inspected, NotAResult, ResultProbe, RunOutcome};
+pub use crate::tracked::outcome::{Inspected, ResultProbe, RunOutcome};
 pub use crate::tracked::return_type::ReturnType;
 pub use crate::tracked::timed::{TimedCallsite, Timer, time};
 pub use crate::tracked::type_hints::{
@@ -34,3 +35,10 @@ impl<T> Returns for fn() -> T {
 
 /// The never type.
 pub type Never = <fn() -> ! as Returns>::Value;
+
+/// The traits of all levels of the dispatch, for a glob import that brings no names into scope.
+pub mod specialization {
+    pub use crate::capture::specialization::*;
+    pub use crate::tracked::log_as::{NotAModel as _, NotAnInput as _, NumbersBesideModel as _};
+    pub use crate::tracked::outcome::NotAResult as _;
+}

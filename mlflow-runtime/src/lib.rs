@@ -207,8 +207,8 @@ pub use run::logging::{
 pub use run::logging::{log_image, log_image_at};
 pub use run::metric_value::{MetricValue, Step};
 pub use run::{
-    ActiveRun, ColumnType, Dataset, Element, Flavor, Metric, Model, Run, RunBuilder, Signature,
-    TensorType, start_run,
+    ActiveRun, ColumnType, Dataset, Element, Flavor, LogAsInput, LogAsModel, Metric, Model, Run,
+    RunBuilder, Signature, TensorType, start_run,
 };
 pub use secret::Secret;
 pub use signals::install_signal_handlers;

@@ -215,6 +215,53 @@ fn pythons_mlflow_onnx_loads_an_onnx_model() {
     );
 }
 
+/// Opens the SQLite file `argv[1]` with MLflow, which creates it at the newest revision.
+const CREATE: &str = r#"
+import sys
+from mlflow import MlflowClient
+MlflowClient(sys.argv[1]).search_experiments()
+"#;
+
+/// Reads the only run of the experiment `argv[2]` with MLflow's Python client: inputs, outputs, metrics and params.
+const READ_RUN: &str = r#"
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(sys.argv[1])
+experiment = client.get_experiment_by_name(sys.argv[2]).experiment_id
+(found,) = client.search_runs([experiment])
+run = client.get_run(found.info.run_id)
+inputs = [[i.dataset.name, {t.key: t.value for t in i.tags}] for i in run.inputs.dataset_inputs]
+models = [client.get_logged_model(o.model_id) for o in run.outputs.model_outputs]
+outputs = [[m.name, str(m.status), o.step] for m, o in zip(models, run.outputs.model_outputs)]
+print(json.dumps(dict(inputs=inputs, outputs=outputs, metrics=run.data.metrics, params=run.data.params)))
+"#;
+
+#[test]
+fn a_tracked_functions_dataset_is_an_input_and_its_model_an_output() {
+    let folder = Folder::new();
+    let file = format!("sqlite:///{}/mlflow.db", folder.path().display());
+    python(CREATE, &[&file]);
+    for uri in [Server::shared().url(), &*file] {
+        let experiment = unique();
+        let environment = [
+            ("MLFLOW_TRACKING_URI", uri),
+            ("MLFLOW_EXPERIMENT_NAME", &*experiment),
+        ];
+        let ended = folder.run(SCRIPTED, &["fit iris", "flush 60"], &environment);
+        assert!(
+            ended.success && ended.warnings().is_empty(),
+            "{}",
+            ended.stderr
+        );
+        let read: Value = serde_json::from_str(&python(READ_RUN, &[uri, &experiment])).unwrap();
+        let expected = json!({
+            "inputs": [["iris", {"mlflow.data.context": "training"}]], "outputs": [["iris", "READY", 2]],
+            "metrics": {"accuracy": 0.75}, "params": {},
+        });
+        assert_eq!(read, expected, "{uri}");
+    }
+}
+
 /// Logs a model with MLflow's Python client to the SQLite file `argv[1]`, and prints the rows of all models, without
 /// ids and times.
 const ROWS: &str = r#"

@@ -23,6 +23,7 @@
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
 //! register NAME AS PATH  logs a file as a model, and registers it
 //! folder NAME PATH    logs all files of a folder as a model
+//! fit NAME            calls a tracked function with a dataset as argument, which returns a model and a number
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      resends rejected values, and prints the same as `flush`
@@ -146,6 +147,7 @@ fn main() {
                 run().log_model(&Model::new(name).file(path).register_as(registered));
             }
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
+            ["fit", name] => drop(fit(Dataset::from_slice(name, &[0.5_f32, 1.5]), name)),
             ["misfit", name] => {
                 let dataset = Dataset::from_slice(name, &[1.0, 2.0, 3.0, 4.0])
                     .shape(&[3, 2])
@@ -302,4 +304,11 @@ fn outer(id: &str) {
 #[mlflow::tracked(run_id = id)]
 fn inner(id: &str) {
     let _ = id;
+}
+
+#[mlflow::tracked(metric = "accuracy", skip(name))]
+fn fit(training: Dataset, name: &str) -> Result<(Model, f64), std::fmt::Error> {
+    let _ = training;
+    let model = Model::new(name).bytes("weights.bin", [1, 2, 3]).step(2);
+    Ok((model, 0.75))
 }

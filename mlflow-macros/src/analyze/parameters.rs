@@ -14,6 +14,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
+    TypePath,
 };
 
 use crate::analyze::cfg_and_lints::{allow_unused, extract_allowances, extract_cfgs, take_lints};
@@ -97,6 +98,8 @@ pub(crate) struct Binding {
     /// True if the name is that of a secret, or if the value is taken out of a field with such a
     /// name.
     pub(crate) is_secret: bool,
+    /// True if the declared type is a number or a `str`, or a reference to one, which is no dataset.
+    pub(crate) is_scalar: bool,
 }
 
 /// Argument that is bound at the beginning of the body.
@@ -191,6 +194,7 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
         PatternContext {
             is_reference: matches!(*argument.ty, Type::Reference(_)),
             is_secret: false,
+            is_scalar: is_scalar(&argument.ty),
         },
         &mut bindings,
     );
@@ -236,6 +240,14 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
     }
 }
 
+fn is_scalar(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => is_scalar(&reference.elem),
+        Type::Path(TypePath { qself: None, path }) if path.is_ident("str") => true,
+        ty => is_number(ty),
+    }
+}
+
 /// Returns the `mut` of a `ref mut` that borrows from the argument itself.
 fn find_ref_mut(pattern: &Pat) -> Option<Token![mut]> {
     match pattern {
@@ -263,6 +275,7 @@ fn find_ref_mut(pattern: &Pat) -> Option<Token![mut]> {
 struct PatternContext {
     is_reference: bool,
     is_secret: bool,
+    is_scalar: bool,
 }
 
 // Input:  `Point { x, inner: (ref a, _), .. }`
@@ -270,6 +283,7 @@ struct PatternContext {
 fn collect_bindings(pattern: &Pat, within: PatternContext, bindings: &mut Vec<Binding>) {
     let value = PatternContext {
         is_reference: false,
+        is_scalar: false,
         ..within
     };
     match pattern {
@@ -279,6 +293,7 @@ fn collect_bindings(pattern: &Pat, within: PatternContext, bindings: &mut Vec<Bi
                 ident: pat.ident.clone(),
                 is_reference: within.is_reference,
                 is_secret: within.is_secret || is_secret_name(&name),
+                is_scalar: within.is_scalar,
                 name,
             });
             if let Some((_, inner)) = &pat.subpat {

@@ -180,7 +180,8 @@ impl Captures<'_> {
             &arguments.system_metrics,
             quote!(system_metrics),
         );
-        quote!(#experiment #run_name #run_id #description #system_metrics)
+        let log_model = given("log_model", &arguments.log_model, quote!(log_model));
+        quote!(#experiment #run_name #run_id #description #system_metrics #log_model)
     }
 
     // Input:  "lr-{lr}"
@@ -287,7 +288,12 @@ impl Captures<'_> {
         quote!((&&&&&&&#private::Capture(#place)).#method())
     }
 
-    // Output: `{ use specialization::*; call.param("alpha", …); call.redacted("token"); }`
+    // Output: `{
+    //             use specialization::*;
+    //             call.param("alpha", …);
+    //             if !InputProbe(&*data).__mlflow_input("data", call) { call.param("data", …); }
+    //             call.redacted("token");
+    //         }`
     fn arguments(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let mut statements = TokenStream::new();
@@ -327,7 +333,13 @@ impl Captures<'_> {
                         looks_at_a_value = true;
                         let key = unused(&binding.name);
                         let captured = self.capture_call(&place, "__mlflow_param");
-                        quote!(#call.param(#key, #captured);)
+                        let log_param = quote!(#call.param(#key, #captured););
+                        if binding.is_scalar {
+                            log_param
+                        } else {
+                            let probe = quote!(#private::InputProbe(#place));
+                            quote!(if !#probe.__mlflow_input(#key, #call) { #log_param })
+                        }
                     }
                 };
                 statements.extend(quote!(#(#cfgs)* #statement));

@@ -233,7 +233,7 @@ impl Expansion {
         }
     }
 
-    /// Returns the closure that logs the returned value: its numbers, or its failure.
+    /// Returns the closure that logs the returned value: its numbers and models, or its failure.
     fn outcome(&self, private: &TokenStream) -> TokenStream {
         let ty = match (&self.function.signature.output, self.wrapping) {
             (ReturnType::Default, _) => return quote!(#private::ignore_value),
@@ -249,7 +249,8 @@ impl Expansion {
             (quote!(_), quote!())
         } else {
             let captured = quote!((&&&&&&&#private::Capture(#value)).__mlflow_numbers());
-            (quote!(#value), quote!(#ending.numbers(#captured);))
+            let models = quote!(#private::ModelProbe(#value).__mlflow_models(#ending));
+            (quote!(#value), quote!(#ending.numbers(#captured); #models;))
         };
         // Built from the innermost layer outwards. `Result<Option<f64>, E>` has two layers.
         for _ in 0..wrapping::count_result_layers(ty) {
@@ -266,7 +267,7 @@ impl Expansion {
         }
         quote! {
             |#value, #ending| {
-                use #private::{NotAResult as _, specialization::*};
+                use #private::specialization::*;
                 #split
             }
         }

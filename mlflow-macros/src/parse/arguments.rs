@@ -11,7 +11,7 @@ use syn::{Expr, Ident, LitStr, Path, Token, parenthesized};
 
 use crate::errors::{Errors, find_nearest, format_names};
 
-const ARGUMENT_NAMES: [&str; 16] = [
+const ARGUMENT_NAMES: [&str; 17] = [
     "experiment",
     "run_name",
     "tags",
@@ -23,6 +23,7 @@ const ARGUMENT_NAMES: [&str; 16] = [
     "metric",
     "metrics",
     "skip_return",
+    "log_model",
     "root",
     "run_id",
     "description",
@@ -46,6 +47,7 @@ pub(crate) struct Arguments {
     pub(crate) metrics: Option<(Vec<LitStr>, Span)>,
     /// Span of the word `skip_return`, if it was written.
     pub(crate) skip_return: Option<Span>,
+    pub(crate) log_model: Option<Expr>,
     pub(crate) root: bool,
     pub(crate) run_id: Option<Expr>,
     pub(crate) description: Option<Expr>,
@@ -112,6 +114,7 @@ impl Arguments {
             "run_id" => self.run_id = Some(parse_value(input, word, "\"a run's id\"")?),
             "description" => self.description = Some(parse_value(input, word, "\"a text\"")?),
             "system_metrics" => self.system_metrics = Some(parse_value(input, word, "true")?),
+            "log_model" => self.log_model = Some(parse_value(input, word, "false")?),
             "metric" => self.metric = Some(parse_value(input, word, "\"a name\"")?),
             "crate" => self.krate = Some(parse_value(input, word, "path::to::mlflow")?),
             "tags" => self.tags = parse_list(input, word, "key = value")?,

@@ -182,7 +182,8 @@ fn flatten_to_values<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Valu
     }
 }
 
-fn numbers_of<T: Serialize + ?Sized>(value: &T) -> Numbers {
+/// Returns the numbers of a value that can be serialized.
+pub(crate) fn numbers_of<T: Serialize + ?Sized>(value: &T) -> Numbers {
     match flatten_value(value, Purpose::Metrics) {
         Ok(leaves) => numbers_from_leaves(leaves),
         Err(end) => Numbers::missing(end),
@@ -500,7 +501,7 @@ impl<T: ?Sized> FailureByName for Capture<'_, T> {
 }
 
 /// The traits of all levels, for a glob import that brings no names into scope.
-pub mod specialization {
+pub(crate) mod specialization {
     pub use super::{
         FailureByDebug as _, FailureByDeref as _, FailureByDisplay as _, FailureByError as _,
         FailureByName as _, HashOfBytes as _, HashOfDebug as _, HashOfDisplay as _,

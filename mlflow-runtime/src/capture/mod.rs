@@ -30,8 +30,8 @@ mod shared_value;
 #[cfg(feature = "tracing")]
 pub(crate) use bounded_text::render_text;
 pub(crate) use bounded_text::{Text, TextEnd, truncate_to_text};
-pub(crate) use dispatch::flatten_config;
-pub use dispatch::{Capture, Numbers, Values, specialization};
+pub use dispatch::{Capture, Numbers, Values};
+pub(crate) use dispatch::{flatten_config, numbers_of, specialization};
 pub use error_chain::Failure;
 pub(crate) use error_chain::payload_text;
 pub(crate) use redacted_debug::render_debug;

@@ -12,10 +12,11 @@ use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
 #[cfg(feature = "image")]
 use crate::run::Image;
+use crate::run::Run;
 use crate::run::current_run::{current_run_or_warn, with_current_run};
-use crate::run::dataset::Dataset;
-use crate::run::logged_model::Model;
+use crate::run::log_as::{LogAsInput, LogAsModel, describe_dataset, describe_model};
 use crate::run::metric_value::{MetricValue, Step};
+use crate::tracker::global;
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -300,9 +301,15 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
 /// # drop(run);
 /// # fake.assert_input("wine", "training");
 /// ```
-pub fn log_input(dataset: &Dataset, context: &str) {
-    if let Some(run) = current_run_or_warn("dataset", &dataset.shown_name()) {
-        run.log_input(dataset, context);
+pub fn log_input(dataset: &(impl LogAsInput + ?Sized), context: &str) {
+    match Run::current() {
+        Some(run) => run.log_input(dataset, context),
+        None if global::is_enabled() => {
+            if let Some(dataset) = describe_dataset(dataset) {
+                current_run_or_warn("dataset", &dataset.shown_name());
+            }
+        }
+        None => {}
     }
 }
 
@@ -348,9 +355,15 @@ pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
 /// # drop(run);
 /// # fake.assert_model_logged("digits");
 /// ```
-pub fn log_model(model: &Model) {
-    if let Some(run) = current_run_or_warn("model", model.name()) {
-        run.log_model(model);
+pub fn log_model(model: &(impl LogAsModel + ?Sized)) {
+    match Run::current() {
+        Some(run) => run.log_model(model),
+        None if global::is_enabled() => {
+            if let Some(model) = describe_model(model) {
+                current_run_or_warn("model", model.name());
+            }
+        }
+        None => {}
     }
 }
 

@@ -21,6 +21,7 @@ mod identity;
 #[cfg(feature = "image")]
 mod image;
 pub(crate) mod instrumented;
+pub(crate) mod log_as;
 mod logged_model;
 pub(crate) mod logging;
 pub(crate) mod metric_value;
@@ -41,6 +42,7 @@ pub use dataset::{ColumnType, Dataset, Element};
 pub use guard::ActiveRun;
 #[cfg(feature = "image")]
 pub use image::Image;
+pub use log_as::{LogAsInput, LogAsModel};
 pub use logged_model::{Flavor, Model, Signature, TensorType};
 pub(crate) use open_runs::{is_open_here, kill_open_runs, signal_flag};
 
@@ -420,9 +422,11 @@ impl Run {
     ///
     /// A run has a dataset of one name and digest once as its input. If the dataset is logged again, the first
     /// context and tags stay.
-    pub fn log_input(&self, dataset: &Dataset, context: &str) {
-        if let Some(run) = self.live() {
-            run.log_dataset(dataset, context);
+    pub fn log_input(&self, dataset: &(impl LogAsInput + ?Sized), context: &str) {
+        if let Some(run) = self.live()
+            && let Some(dataset) = log_as::describe_dataset(dataset)
+        {
+            run.log_dataset(&dataset, context);
         }
     }
 
@@ -445,9 +449,11 @@ impl Run {
     ///
     /// A model is logged with all of its files, or not at all: if a file is missing or cannot be read, one line
     /// says so. Each call logs a model of its own, also under the same name.
-    pub fn log_model(&self, model: &Model) {
-        if let Some(run) = self.live() {
-            run.log_model(model);
+    pub fn log_model(&self, model: &(impl LogAsModel + ?Sized)) {
+        if let Some(run) = self.live()
+            && let Some(model) = log_as::describe_model(model)
+        {
+            run.log_model(&model);
         }
     }
 

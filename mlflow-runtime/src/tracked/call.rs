@@ -20,10 +20,10 @@ use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::model::tag_keys;
 use crate::os::fork::PerProcess;
-use crate::run::Run;
 use crate::run::callsite::Callsite;
 use crate::run::current_run::{Context, ContextGuard, SuspendedContext};
 use crate::run::start::RunOptions;
+use crate::run::{Dataset, Run};
 use crate::sync::lock;
 use crate::tracked::outcome::RunOutcome;
 use crate::tracked::panic_hook::{self, PanicRecord};
@@ -40,6 +40,10 @@ pub struct Call {
     run: Option<Run>,
     /// Options of the run, until the run starts.
     options: RunOptions,
+    /// Arguments that are inputs, by their names, until the run starts.
+    inputs: Vec<(&'static str, Dataset)>,
+    /// True unless the attribute says `log_model = false`.
+    logs_models: bool,
 }
 
 /// Returns a new call; `None` if tracking is off.
@@ -53,9 +57,10 @@ pub fn begin(site: &'static Callsite) -> Option<Box<Call>> {
     }
 }
 
-/// Value of `system_metrics = …`: a `bool`, or a reference to one, as an argument of the function may be.
+/// Value of `system_metrics = …` or `log_model = …`: a `bool`, or a reference to one, as an argument of the function
+/// may be.
 #[diagnostic::on_unimplemented(
-    message = "`system_metrics` takes a `bool`, not `{Self}`",
+    message = "this argument of the attribute takes a `bool`, not `{Self}`",
     label = "not a `bool`"
 )]
 pub trait BoolArgument {
@@ -149,6 +154,8 @@ impl Call {
                 nested: !site.is_root,
                 ..RunOptions::default()
             },
+            inputs: Vec::new(),
+            logs_models: true,
         })
     }
 
@@ -197,6 +204,17 @@ impl Call {
         }
     }
 
+    /// Adds the datasets of an argument that is an input.
+    pub(super) fn inputs(&mut self, name: &'static str, datasets: Vec<Dataset>) {
+        let named = datasets.into_iter().map(|dataset| (name, dataset));
+        self.inputs.extend(named);
+    }
+
+    /// Applies `log_model = …`: turns the logging of returned models on or off.
+    pub fn log_model(&mut self, enabled: &(impl BoolArgument + ?Sized)) {
+        self.logs_models = enabled.is_on();
+    }
+
     /// Adds the param of an argument whose value must not be logged: `[redacted]`.
     pub fn redacted(&mut self, key: &str) {
         self.options
@@ -243,6 +261,9 @@ impl Call {
         if self.run.is_none() {
             panic_hook::clear_last_panic();
             let run = self.start();
+            for (name, dataset) in std::mem::take(&mut self.inputs) {
+                run.log_input(&dataset, name);
+            }
             self.suspended = self.context.with_run(run.clone()).into();
             self.run = Some(run);
         }
@@ -268,7 +289,7 @@ impl Call {
     /// status.
     pub(crate) fn finish_returned(&self, observe: &mut dyn FnMut(&mut RunOutcome<'_>)) {
         let Some(run) = &self.run else { return };
-        let mut ending = RunOutcome::new(run, self.site);
+        let mut ending = RunOutcome::new(run, self.site, self.logs_models);
         // The body has returned a value even if the inspection of that value panics.
         let _ = catch_unwind(AssertUnwindSafe(|| observe(&mut ending)));
         run.end(ending.status);

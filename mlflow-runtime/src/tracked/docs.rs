@@ -57,6 +57,9 @@
 /// left out, with one warning. A `Duration` is logged in seconds. The step of a number is the last step that
 /// the run has logged under the same key, or 0 if there is none.
 ///
+/// A returned value whose type implements [`LogAsModel`](crate::LogAsModel), such as a [`Model`](crate::Model), is
+/// logged as a model, beside its numbers.
+///
 /// Some functions are observed only for a panic, and the returned value is not inspected: functions that
 /// never return (`-> !`), functions with `#[track_caller]`, and functions that are not `async` and return
 /// `impl Fn` or a tuple with an `impl Fn` in it. The run of a function with `#[track_caller]` is therefore
@@ -74,7 +77,8 @@
 /// # Arguments of the function
 ///
 /// Every argument but `self` becomes a param, unless [an argument of the
-/// attribute](#arguments-of-the-attribute) says otherwise. The text of the param comes from the argument's
+/// attribute](#arguments-of-the-attribute) says otherwise. An argument whose type implements
+/// [`LogAsInput`](crate::LogAsInput), such as a [`Dataset`](crate::Dataset), becomes an input of the run instead. The text of the param comes from the argument's
 /// `Display`, else from `Serialize` (structs and maps field by field, as in `config.lr`), else from `Debug`;
 /// an argument with none of these traits is logged as the name of its type. The attribute requires no bounds:
 /// generic code captures what its own bounds allow. A float is written as `{:?}` writes it, which is Python's
@@ -222,7 +226,7 @@
 /// **`metric = "name"`**: the key of a returned bare number; default: the function's name. **`metrics("a",
 /// "b")`**: the keys of a returned tuple's elements; default: `function.0`, `function.1`. Fields of a struct
 /// have their own names as keys. **`skip_return`**: the returned value is not logged; an `Err` is still a
-/// failure.
+/// failure. **`log_model = expr`**: a `bool`; with `false`, a returned model is not logged, while its numbers are.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -272,7 +276,7 @@
 ///
 /// ```compile_fail
 /// # use mlflow::tracked;
-/// #[tracked(system_metrics = "yes")] // `system_metrics` takes a `bool`, not `str`
+/// #[tracked(system_metrics = "yes")] // takes a `bool`, not `str`
 /// fn train() {}
 /// ```
 ///
@@ -329,14 +333,15 @@
 ///         begin(&SITE)                                   // None if tracking is off
 ///     };
 ///     if let Some(__mlflow_call) = &mut __mlflow_call {
-///         // From Display, else Serialize, else Debug, else the name of the type.
+///         // From Display, else Serialize, else Debug, else the name of the type. An argument that may be a dataset
+///         // stands in `if !InputProbe(&data).__mlflow_input("data", __mlflow_call) { … }`.
 ///         __mlflow_call.param("alpha", (&&&&&&&Capture(&alpha)).__mlflow_param());
 ///     }
 ///     call(
 ///         __mlflow_call,
 ///         move || -> Result<f64, Error> { mark_used(&alpha); { body } },
 ///         |__mlflow_value, __mlflow_ending| match ResultProbe(__mlflow_value).__mlflow_inspected() {
-///             Inspected::Value(number) => …,             // metrics
+///             Inspected::Value(number) => …,             // metrics, models
 ///             Inspected::Error(error) => …,              // status FAILED, and the tags of the error
 ///             Inspected::Absent => {}
 ///         },

@@ -10,6 +10,7 @@ pub(crate) mod closure;
 pub(crate) mod docs;
 pub(crate) mod future;
 pub(crate) mod guard;
+pub(crate) mod log_as;
 pub(crate) mod name_template;
 pub(crate) mod outcome;
 pub(crate) mod panic_hook;

@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use crate::capture::{Failure, Numbers};
 use crate::model::RunStatus;
 use crate::os::fork::PerProcess;
-use crate::run::Run;
 use crate::run::callsite::Callsite;
+use crate::run::{Model, Run};
 
 use crate::sync::lock;
 use crate::warnings::warn_without_dedup;
@@ -109,14 +109,28 @@ pub struct RunOutcome<'r> {
     run: &'r Run,
     site: &'static Callsite,
     pub(crate) status: RunStatus,
+    logs_models: bool,
 }
 
 impl<'r> RunOutcome<'r> {
-    pub(crate) fn new(run: &'r Run, site: &'static Callsite) -> Self {
+    pub(crate) fn new(run: &'r Run, site: &'static Callsite, logs_models: bool) -> Self {
         Self {
             run,
             site,
             status: RunStatus::Finished,
+            logs_models,
+        }
+    }
+
+    /// Returns true unless the attribute says `log_model = false`.
+    pub(super) fn logs_models(&self) -> bool {
+        self.logs_models
+    }
+
+    /// Logs the models of the returned value.
+    pub(super) fn models(&self, models: &[Model]) {
+        for model in models {
+            self.run.log_model(model);
         }
     }
 

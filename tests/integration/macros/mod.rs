@@ -3,6 +3,7 @@
 mod arguments;
 mod instrument;
 mod locks;
+mod log_as;
 mod mistakes;
 mod outcomes;
 mod recorder;

@@ -9,6 +9,7 @@ mod signature;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -68,7 +69,11 @@ pub struct Model {
 enum ModelSource {
     File(PathBuf),
     Folder(PathBuf),
-    Bytes { path: String, bytes: Vec<u8> },
+    /// Bytes, shared by the clones of a model.
+    Bytes {
+        path: String,
+        bytes: Arc<Vec<u8>>,
+    },
 }
 
 impl Model {
@@ -128,7 +133,7 @@ impl Model {
     /// # assert_eq!(fake.runs()[0].models[0].files["weights.bin"].len(), 8);
     /// ```
     pub fn bytes(mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        let (path, bytes) = (path.into(), bytes.into());
+        let (path, bytes) = (path.into(), Arc::new(bytes.into()));
         self.sources.push(ModelSource::Bytes { path, bytes });
         self
     }
