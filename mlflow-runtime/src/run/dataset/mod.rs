@@ -45,7 +45,7 @@ const DEFAULT_NAME: &str = "dataset";
 /// The user and password of a URL are removed, secret values in its query are logged as `[redacted]`, and
 /// [credentials](macro@crate::tracked#secrets) in names and tags are masked.
 #[derive(Clone, Debug)]
-#[must_use = "a dataset is recorded when it is passed to `mlflow::log_input`"]
+#[must_use = "a dataset is recorded by `mlflow::log_input`, or as an argument of a tracked function"]
 pub struct Dataset {
     name: Option<String>,
     digest: Option<String>,

@@ -49,7 +49,7 @@ use crate::run::metric_value::Step;
 /// Logged models need MLflow 3. A model that is logged to an older server, or to a SQLite file that MLflow 3 has not
 /// opened yet, waits in the journal, with one line that says so.
 #[derive(Clone, Debug)]
-#[must_use = "a model is recorded when it is passed to `mlflow::log_model`"]
+#[must_use = "a model is recorded by `mlflow::log_model`, or if a tracked function returns it"]
 pub struct Model {
     name: String,
     sources: Vec<ModelSource>,
