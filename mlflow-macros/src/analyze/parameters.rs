@@ -13,8 +13,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
-    TypePath,
+    Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Receiver, ReceiverKind,
+    Signature, Token, Type, TypePath,
 };
 
 use crate::analyze::cfg_and_lints::{allow_unused, extract_allowances, extract_cfgs, take_lints};
@@ -79,13 +79,22 @@ pub(crate) enum MovedParameters {
 
 /// Returns the number of arguments that may have a destructor.
 pub(crate) fn count_with_destructor(signature: &Signature) -> usize {
-    let types = signature.inputs.iter().map(|argument| match argument {
-        FnArg::Receiver(receiver) => &*receiver.ty,
-        FnArg::Typed(argument) => &*argument.ty,
+    let have_destructor = signature.inputs.iter().map(|argument| match argument {
+        FnArg::Receiver(receiver) => !is_reference(receiver),
+        FnArg::Typed(argument) => {
+            !matches!(&*argument.ty, Type::Reference(_) | Type::Ptr(_)) && !is_number(&argument.ty)
+        }
     });
-    types
-        .filter(|ty| !matches!(ty, Type::Reference(_) | Type::Ptr(_)) && !is_number(ty))
-        .count()
+    have_destructor.filter(|has_one| *has_one).count()
+}
+
+/// Returns true for `&self`, `&mut self` and `self: &…`.
+pub(crate) fn is_reference(receiver: &Receiver) -> bool {
+    match &receiver.kind {
+        ReceiverKind::Reference(..) => true,
+        ReceiverKind::Typed(_, ty) => matches!(**ty, Type::Reference(_)),
+        _ => false,
+    }
 }
 
 /// Name that the pattern of an argument binds.
@@ -243,7 +252,9 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
 fn is_scalar(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => is_scalar(&reference.elem),
-        Type::Path(TypePath { qself: None, path }) if path.is_ident("str") => true,
+        Type::Path(TypePath {
+            qself: None, path, ..
+        }) if path.is_ident("str") => true,
         ty => is_number(ty),
     }
 }

@@ -233,7 +233,10 @@ fn is_dyn_future(ty: &Type) -> bool {
 /// are taken to be the types of that library, which saves the compiler the decision in nearly every
 /// function.
 fn may_be_alias(ty: &Type) -> bool {
-    let Type::Path(TypePath { qself: None, path }) = strip_groups(ty) else {
+    let Type::Path(TypePath {
+        qself: None, path, ..
+    }) = strip_groups(ty)
+    else {
         return false;
     };
     let is_known = path
@@ -270,7 +273,9 @@ fn only_argument<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
 
 fn last_segment(ty: &Type) -> Option<&PathSegment> {
     match strip_groups(ty) {
-        Type::Path(TypePath { qself: None, path }) => path.segments.last(),
+        Type::Path(TypePath {
+            qself: None, path, ..
+        }) => path.segments.last(),
         _ => None,
     }
 }
@@ -348,7 +353,10 @@ pub(crate) fn is_number(ty: &Type) -> bool {
         "bool", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
         "u64", "u128", "usize",
     ];
-    let Type::Path(TypePath { qself: None, path }) = strip_groups(ty) else {
+    let Type::Path(TypePath {
+        qself: None, path, ..
+    }) = strip_groups(ty)
+    else {
         return false;
     };
     path.get_ident()
@@ -369,7 +377,10 @@ fn infer_in_type(ty: &mut Type, left_out: &mut Vec<Type>) {
     match ty {
         Type::ImplTrait(_) | Type::Macro(_) => {
             let underscore_token = syn::Token![_](proc_macro2::Span::mixed_site());
-            let infer = Type::Infer(TypeInfer { underscore_token });
+            let infer = Type::Infer(TypeInfer {
+                attrs: Vec::new(),
+                underscore_token,
+            });
             left_out.push(std::mem::replace(ty, infer));
         }
         Type::Group(inner) => infer_in_type(&mut inner.elem, left_out),

@@ -12,9 +12,9 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{FnArg, Lifetime, ReturnType, Type};
+use syn::{FnArg, Lifetime, ReturnType};
 
-use crate::analyze::parameters::Parameter;
+use crate::analyze::parameters::{Parameter, is_reference};
 use crate::analyze::wrapping::{Wrapping, infer_opaque_types, is_never, is_unit, output_of};
 use crate::parse::item::Function;
 use crate::paths;
@@ -192,7 +192,7 @@ impl Body<'_> {
             }
         }
         if let Some(FnArg::Receiver(receiver)) = self.function.signature.inputs.first()
-            && !matches!(&*receiver.ty, Type::Reference(_))
+            && !is_reference(receiver)
         {
             let this = &receiver.self_token;
             keeps.extend(quote!(#private::mark_used(&#this);));
