@@ -9,6 +9,7 @@
 //! | `differ` | logs a param with the rank as its value |
 //! | `twice` | trains a second time, after rank 0 alone has called another tracked function |
 //! | `alone` | calls another tracked function before the training; given to one rank only |
+//! | `model` | calls another tracked function, which returns a model |
 //! | `configure` | configures the process again, with nothing set, and trains again |
 
 #[path = "support/report.rs"]
@@ -18,7 +19,7 @@ use std::env;
 use std::io;
 use std::panic;
 
-use mlflow::tracked;
+use mlflow::{Model, tracked};
 
 const STEPS: u32 = 100;
 
@@ -57,6 +58,11 @@ fn fold(rank: u32) {
 #[tracked(run_name = "evaluated")]
 fn evaluate() {}
 
+#[tracked(run_name = "learned")]
+fn learn() -> Model {
+    Model::new("weights").bytes("weights.bin", [1, 2, 3])
+}
+
 fn main() {
     report::to_stderr();
     let how: Vec<String> = env::args().skip(1).collect();
@@ -69,6 +75,9 @@ fn main() {
     if is("configure") {
         mlflow::configure(mlflow::Config::new());
         let _ = train(&how);
+    }
+    if is("model") {
+        let _ = learn();
     }
     if is("twice") {
         if mlflow::distributed::rank() == Some(0) {

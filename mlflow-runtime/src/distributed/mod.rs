@@ -99,7 +99,7 @@
 //! `MLFLOW_SYSTEM_METRICS_NODE_ID` tells apart the system metrics of the machines. A param that another rank
 //! has logged with another value is rejected, with a warning: `skip` arguments that differ between ranks,
 //! such as the rank. If several ranks set a tag, the last value counts. A run that was joined keeps its
-//! creator's name and automatic tags.
+//! creator's name and automatic tags. A model that a tracked function returns is logged by rank 0 alone.
 //!
 //! # Hosts
 //!

@@ -81,7 +81,8 @@ pub trait LogAsInput {
 /// type implements `Serialize`, or those of the second element of a pair.
 ///
 /// `log_model = false` in the attribute keeps the metrics and logs no model, `skip_return` logs neither. An argument is
-/// never logged as a model, because the function has not made it.
+/// never logged as a model, because the function has not made it. In a run that [ranks](crate::distributed) share, rank 0
+/// logs the model for all of them.
 pub trait LogAsModel {
     /// Returns the description of the model. A tracked call asks for it once, on the calling thread, after the body
     /// has returned, and only if tracking is on. The call returns when the files are copied. A panic costs the model,

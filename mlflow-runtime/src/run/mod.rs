@@ -590,13 +590,16 @@ impl Run {
     /// Returns the key of an error tag, such as `error.message`. A rank that has joined the run of another
     /// one has error tags of its own, such as `error.rank-3.message`.
     pub(crate) fn error_tag(&self, what: &str) -> String {
-        match self
-            .identity()
-            .and_then(|identity| identity.role.member_rank())
-        {
+        match self.member_rank() {
             Some(rank) => format!("error.rank-{rank}.{what}"),
             None => format!("error.{what}"),
         }
+    }
+
+    /// Returns the rank of this process in a run that several ranks share; `None` in a run of its own.
+    pub(crate) fn member_rank(&self) -> Option<u32> {
+        self.identity()
+            .and_then(|identity| identity.role.member_rank())
     }
 
     /// Returns a weak handle, which does not keep the run alive.

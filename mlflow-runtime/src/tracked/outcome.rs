@@ -122,9 +122,10 @@ impl<'r> RunOutcome<'r> {
         }
     }
 
-    /// Returns true unless the attribute says `log_model = false`.
+    /// Returns true if a returned model is to be logged: unless the attribute says `log_model = false`, and in a
+    /// run that ranks share only by rank 0, because the ranks return copies of one model.
     pub(super) fn logs_models(&self) -> bool {
-        self.logs_models
+        self.logs_models && self.run.member_rank().is_none_or(|rank| rank == 0)
     }
 
     /// Logs the models of the returned value.

@@ -1,5 +1,7 @@
 //! Ranks that find each other's run by a shared text, the rendezvous id.
 
+use serde_json::json;
+
 use super::{
     Launch, NUMBERS, STEPS, check, count, expect_no_warnings, experiment, runs, status, tag,
     wait_for_run,
@@ -258,4 +260,24 @@ fn a_run_given_by_its_id_wins_over_the_rendezvous() {
     expect_no_warnings(&launch.run_all(|_| vec!["log"]));
     assert_eq!(one::<i64>(&database, "select count(*) from runs"), 1);
     assert_eq!(count(&database, "by/1"), STEPS);
+}
+
+/// Every rank returns a copy of the model.
+#[test]
+fn a_model_that_all_ranks_return_is_logged_once() {
+    let server = Server::shared();
+    let api = server.api();
+    let (name, id) = experiment(&api);
+    let environment = [
+        ("MLFLOW_TRACKING_URI", server.url()),
+        ("MLFLOW_EXPERIMENT_NAME", &name),
+        (ID, "job"),
+    ];
+    let launch = Launch::of(3, &environment);
+    expect_no_warnings(&launch.run_all(|_| vec!["model"]));
+    let found = api.post("logged-models/search", &json!({ "experiment_ids": [id] }));
+    let models = found["models"].as_array().unwrap();
+    assert_eq!(models.len(), 1, "{found:#}");
+    assert_eq!(models[0]["info"]["status"], "LOGGED_MODEL_READY");
+    assert_eq!(launch.folder.journals_left(), 0);
 }
