@@ -5,7 +5,7 @@
 //! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! The sweep is a parent run, and each fit is a child run. Set `MLFLOW_TRACKING_URI=http://…` to log to a
+//! The sweep is a parent run, and each fit is a child run, with the data that it used as its inputs. Set `MLFLOW_TRACKING_URI=http://…` to log to a
 //! tracking server instead.
 
 use std::error::Error;
@@ -13,11 +13,24 @@ use std::fmt::Write as _;
 
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet;
-use mlflow::tracked;
+use mlflow::{Dataset, LogAsInput, tracked};
 use ndarray::{Array1, Array2, Axis};
 use serde::Serialize;
 
 type Data = linfa::Dataset<f64, f64, ndarray::Ix1>;
+
+/// Wines to train on, or to test with: the measurements, and the scores that tasters gave.
+struct Wines(Data);
+
+impl LogAsInput for Wines {
+    fn to_dataset(&self) -> Dataset {
+        let measurements: Vec<f64> = self.0.records().iter().copied().collect();
+        let scores: Vec<f64> = self.0.targets().to_vec();
+        Dataset::from_slice("wine-quality-red", &measurements)
+            .shape(&[self.0.nsamples(), self.0.nfeatures()])
+            .targets(&scores)
+    }
+}
 
 /// Maximum number of passes of coordinate descent.
 const MAX_ITERATIONS: u32 = 25;
@@ -40,10 +53,15 @@ struct Trial {
 #[tracked(
     experiment = "wine-quality",
     run_name = "elastic-net alpha={alpha} l1_ratio={l1_ratio}",
-    tags(model = "elastic-net"),
-    skip(train, test)
+    tags(model = "elastic-net")
 )]
-fn fit(train: &Data, test: &Data, alpha: f64, l1_ratio: f64) -> Result<Scores, Box<dyn Error>> {
+fn fit(
+    training: &Wines,
+    test: &Wines,
+    alpha: f64,
+    l1_ratio: f64,
+) -> Result<Scores, Box<dyn Error>> {
+    let (training, test) = (&training.0, &test.0);
     let params = || {
         ElasticNet::params()
             .penalty(alpha)
@@ -52,17 +70,17 @@ fn fit(train: &Data, test: &Data, alpha: f64, l1_ratio: f64) -> Result<Scores, B
     };
 
     // The duality gap shows the accuracy of the solution after each pass: the gap approaches zero.
-    let mut model = params().max_iterations(1).fit(train)?;
+    let mut model = params().max_iterations(1).fit(training)?;
     for iteration in 1..=MAX_ITERATIONS {
-        model = params().max_iterations(iteration).fit(train)?;
+        model = params().max_iterations(iteration).fit(training)?;
         mlflow::metric!("duality_gap", model.duality_gap(), step = iteration);
         if model.n_steps() < iteration {
             break;
         }
     }
 
-    mlflow::log_text(&coefficients(train, &model), "coefficients.csv");
-    mlflow::log_param("n_train", train.nsamples());
+    mlflow::log_text(&coefficients(training, &model), "coefficients.csv");
+    mlflow::log_param("n_train", training.nsamples());
 
     let predicted = model.predict(test);
     Ok(Scores {
@@ -76,19 +94,19 @@ fn fit(train: &Data, test: &Data, alpha: f64, l1_ratio: f64) -> Result<Scores, B
 #[tracked(
     experiment = "wine-quality",
     run_name = "sweep-{timestamp}",
-    skip(train, test),
+    skip(training, test),
     skip_return
 )]
 fn sweep(
-    train: &Data,
-    test: &Data,
+    training: &Wines,
+    test: &Wines,
     alphas: &[f64],
     l1_ratios: &[f64],
 ) -> Result<Vec<Trial>, Box<dyn Error>> {
     let mut trials = Vec::new();
     for &alpha in alphas {
         for &l1_ratio in l1_ratios {
-            let scores = fit(train, test, alpha, l1_ratio)?;
+            let scores = fit(training, test, alpha, l1_ratio)?;
             trials.push(Trial {
                 alpha,
                 l1_ratio,
@@ -119,7 +137,7 @@ fn coefficients(data: &Data, model: &ElasticNet<f64>) -> String {
 
 /// Loads the wine data: three quarters to train, and one quarter to test. The features are scaled to mean 0
 /// and standard deviation 1 over the training part.
-fn wine() -> Result<(Data, Data), Box<dyn Error>> {
+fn wine() -> Result<(Wines, Wines), Box<dyn Error>> {
     let wine = linfa_datasets::winequality();
     let names = wine.feature_names().to_vec();
     let targets: Array1<f64> = wine.targets().mapv(|quality| quality as f64);
@@ -131,14 +149,14 @@ fn wine() -> Result<(Data, Data), Box<dyn Error>> {
     let deviation = train.records().std_axis(Axis(0), 0.0);
     let scaled = |data: Data| {
         let records: Array2<f64> = (data.records() - &mean) / &deviation;
-        data.with_records(records).with_feature_names(names.clone())
+        Wines(data.with_records(records).with_feature_names(names.clone()))
     };
     Ok((scaled(train), scaled(test)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (train, test) = wine()?;
-    let trials = sweep(&train, &test, &[0.01, 0.1, 0.5], &[0.1, 0.5, 0.9])?;
+    let (training, test) = wine()?;
+    let trials = sweep(&training, &test, &[0.01, 0.1, 0.5], &[0.1, 0.5, 0.9])?;
 
     println!("alpha  l1_ratio   rmse    mae     r2");
     for Trial {

@@ -239,12 +239,17 @@
 /// #[tracked(skip_return)]
 /// fn rows() -> usize { 7 }
 ///
+/// #[tracked(log_model = keep)]
+/// fn fit(keep: bool) -> mlflow::Model { mlflow::Model::new("net").bytes("weights.bin", [0]) }
+///
 /// let fake = mlflow::testing::fake();
-/// let _ = (train(), score(), rows());
+/// let _ = (train(), score(), rows(), fit(false), fit(true));
 /// let runs = fake.runs();
 /// assert_eq!(runs[0].metrics["loss"][0].value, 0.5);
 /// assert_eq!(runs[1].metrics["recall"][0].value, 0.75);
 /// assert!(runs[2].metrics.is_empty());
+/// assert!(runs[3].models.is_empty());
+/// assert_eq!(runs[4].models[0].name, "net");
 /// ```
 ///
 /// **`root`**: the run has no parent, even if the function is called in a run.
