@@ -314,6 +314,32 @@ def reads():
     put("PERFORMANCE.md", "reads", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
 
 
+def artifacts():
+    measured = json.loads((TARGET / "artifacts.json").read_text())
+    large, small, delayed, images = (measured[part] for part in ("large", "small", "delayed", "images"))
+
+    def several(folder, where):
+        return [f"`log_artifacts` of {number(folder['files'])} files of 1 KiB, {where}", f"{number(folder['ours_s'])} s",
+                f"Python's `log_artifacts`: {number(folder['python_s'])} s",
+                f"{number(folder['python_s'] / folder['ours_s'])} ×"]
+
+    rows = [
+        [f"`log_artifact` of {number(large['mib'])} MiB, until the server has it", f"{number(large['delivered_s'])} s",
+         f"`curl --upload-file`: {number(large['curl_s'])} s",
+         f"{number(100 * large['curl_s'] / large['delivered_s'])} % of its rate, with the copy"],
+        ["the same, memory", f"+ {number(large['grown_mib'])} MiB", "", ""],
+        ["the same, the call", f"{number(large['blocked_s'])} s", f"`cp`: {number(large['cp_s'])} s",
+         f"{number(large['blocked_s'] / large['cp_s'])} of its time"],
+        several(small, "server on the same machine"),
+        several(delayed, f"server {number(delayed['round_trip_ms'])} ms away"),
+        ["`log_image_at`, 512 × 512 pixels, the call", f"{number(images['call_ms'])} ms",
+         f"`fs::write` of the same bytes: {number(images['write_ms'])} ms",
+         f"{number(images['call_ms'] / images['write_ms'])} of its time"],
+    ]
+    text = table(["artifacts", "`mlflow-runtime`", "reference, in the same run", "ratio"], rows)
+    put("PERFORMANCE.md", "artifacts", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+
+
 def goals(rows):
     """Returns the table of goals and measured values."""
     found = medians()
@@ -361,11 +387,15 @@ def main():
     costs()
     growth()
     reads()
+    artifacts()
     put("PERFORMANCE.md", "goals", goals(rows))
 
 
-# `report.py reads` writes the table of what is read alone, after `reads.py` was called by hand.
-if sys.argv[1:] == ["reads"]:
-    reads()
-else:
-    main()
+# `report.py reads` or `report.py artifacts` writes that table alone, after its script was called by hand.
+match sys.argv[1:]:
+    case ["reads"]:
+        reads()
+    case ["artifacts"]:
+        artifacts()
+    case _:
+        main()
