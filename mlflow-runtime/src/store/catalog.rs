@@ -341,6 +341,16 @@ pub(super) async fn collect_artifact(
     }
 }
 
+/// Lists a folder of artifacts; see [`Store::list_folder`].
+pub(super) async fn list_folder(
+    store: &impl Catalog,
+    run: &StoredRun,
+    folder: &str,
+) -> Result<Vec<FileInfo>, StoreError> {
+    let listed = store.list_artifacts(&run.run_id, folder).await;
+    listed.map_err(into_store_error)
+}
+
 /// Registers a logged model; see [`Store::register_model`].
 pub(super) async fn register_model(
     store: &impl Registry,

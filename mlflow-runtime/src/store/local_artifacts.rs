@@ -286,6 +286,55 @@ fn resolve(root: &Path, path: &str) -> Result<Option<PathBuf>, ClientError> {
     Ok(target.filter(|target| root.is_some_and(|root| target.starts_with(root))))
 }
 
+/// Deletes the file or folder `path` below `root`. If there is none, nothing changes.
+pub(super) fn delete_artifact(root: &Path, path: &str) -> Result<(), StoreError> {
+    validate::check_artifact_path(path)?;
+    let unavailable = |error: ClientError| StoreError::Unavailable {
+        reason: error.to_string().into(),
+        retry_after: None,
+    };
+    // A link that leads out of the run's directory is not followed, and nothing is deleted through one.
+    let (Some(found), Some(root)) = (
+        resolve(root, path).map_err(unavailable)?,
+        resolve(root, "").map_err(unavailable)?,
+    ) else {
+        return Ok(());
+    };
+    if found != root.join(path) {
+        return Err(StoreError::Blocked {
+            reason: format!(
+                "{} is not deleted: it is a symbolic link",
+                root.join(path).display()
+            )
+            .into(),
+            everything: false,
+        });
+    }
+    let deleted = if found.is_dir() {
+        fs::remove_dir_all(&found)
+    } else {
+        fs::remove_file(&found)
+    };
+    match deleted {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let reason = format!("cannot delete the artifact {}: {error}", found.display()).into();
+            Err(match error.kind() {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    StoreError::Blocked {
+                        reason,
+                        everything: false,
+                    }
+                }
+                _ => StoreError::Unavailable {
+                    reason,
+                    retry_after: None,
+                },
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn is_draft(name: &str) -> bool {
     let is_own = name.starts_with(DRAFT_PREFIX) && name.ends_with(".tmp");
     is_own || name.starts_with(MLFLOW_DRAFT_PREFIX)

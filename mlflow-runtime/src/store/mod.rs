@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::entities::FileInfo;
 use crate::model::tag_keys;
 
 #[cfg(feature = "__bench")]
@@ -238,6 +239,20 @@ pub trait Store: Send {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError>;
+
+    /// Returns the files and folders in a folder of the run's artifacts, sorted by path. A folder that does not exist
+    /// has none.
+    async fn list_folder(&self, run: &StoredRun, folder: &str)
+    -> Result<Vec<FileInfo>, StoreError>;
+
+    /// Deletes the artifact `path`: a file, or a folder whose files were deleted before. If there is none, nothing
+    /// changes. Servers before MLflow 3.17 may delete everything in a bucket whose path begins with `path`, so the
+    /// caller makes sure that there is nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] if artifacts cannot be deleted on the way that this store uses, and
+    /// [`StoreError::Rejected`] if the server fails to delete this one.
+    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError>;
 
     /// Creates a logged model of the run, or finds the model that has this key. If a lost answer led to several
     /// such models, the oldest is returned, and the others are deleted.

@@ -30,8 +30,8 @@ use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    Attribute, Attributes, ClientOptions, MultipartUpload, ObjectStore, PutMultipartOptions,
-    PutOptions, RetryConfig,
+    Attribute, Attributes, ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, RetryConfig,
 };
 
 use super::{ArtifactContent, StoreError, local_artifacts, uri};
@@ -96,14 +96,7 @@ impl ObjectStorage {
         upload: Upload<'_>,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        let blocked = |why: &str| blocked_error(upload.artifact_uri, why);
-        let Some((bucket, root)) = split_uri(upload.artifact_uri) else {
-            return Err(blocked("this is no URI of a bucket"));
-        };
-        let opened = self.open(bucket, upload.client);
-        let storage = opened.map_err(|why| blocked(&why))?;
-        let location = ObjectPath::parse(format!("{root}/{}", upload.path))
-            .map_err(|_| blocked("its path cannot be the key of an object"))?;
+        let (storage, location) = self.locate(&upload.request)?;
         let attributes = [(Attribute::ContentType, upload.content_type)];
         let attributes = Attributes::from_iter(attributes);
         let mut reader = PartReader::open(content)?;
@@ -111,17 +104,45 @@ impl ObjectStorage {
             let bytes = reader.next_part(PART_BYTES)?;
             let options = PutOptions::from(attributes);
             let put = storage.put_opts(&location, bytes.into(), options);
-            return upload.finish(put).await.map(|_| ());
+            return upload.request.finish(PUT, put).await.map(|_| ());
         }
         let options = PutMultipartOptions::from(attributes);
         let begun = storage.put_multipart_opts(&location, options);
-        let mut parts = upload.finish(begun).await?;
+        let mut parts = upload.request.finish(PUT, begun).await?;
         let sent = upload.send_parts(&mut *parts, &mut reader).await;
         if sent.is_err() {
             // The storage may keep the parts for a while if this fails, too; the first error is the one to report.
-            let _ = upload.finish(parts.abort()).await;
+            let _ = upload.request.finish(PUT, parts.abort()).await;
         }
         sent
+    }
+
+    /// Deletes one artifact. If there is none, nothing changes.
+    pub(super) async fn delete(&self, request: Request<'_>) -> Result<(), StoreError> {
+        let (storage, location) = self.locate(&request)?;
+        let deleted = async {
+            match storage.delete(&location).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                deleted => deleted,
+            }
+        };
+        request.finish("DELETE", deleted).await
+    }
+
+    /// Returns the storage and the key of the artifact that a request is about.
+    fn locate(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<(Arc<dyn ObjectStore>, ObjectPath), StoreError> {
+        let blocked = |why: &str| blocked_error(request.artifact_uri, why);
+        let Some((bucket, root)) = split_uri(request.artifact_uri) else {
+            return Err(blocked("this is no URI of a bucket"));
+        };
+        let opened = self.open(bucket, request.client);
+        let storage = opened.map_err(|why| blocked(&why))?;
+        let location = ObjectPath::parse(format!("{root}/{}", request.path))
+            .map_err(|_| blocked("its path cannot be the key of an object"))?;
+        Ok((storage, location))
     }
 
     /// Returns the storage of a bucket, whose URI has no path.
@@ -166,14 +187,22 @@ impl ObjectStorage {
     }
 }
 
-/// Upload of one artifact.
-pub(super) struct Upload<'a> {
+/// Name of an upload in a message.
+const PUT: &str = "PUT";
+
+/// Request for one artifact.
+pub(super) struct Request<'a> {
     /// Client that sends all requests.
     pub(super) client: &'a reqwest::Client,
     /// Longest time that a request may take.
     pub(super) timeout: Duration,
     pub(super) artifact_uri: &'a str,
     pub(super) path: &'a str,
+}
+
+/// Upload of one artifact.
+pub(super) struct Upload<'a> {
+    pub(super) request: Request<'a>,
     pub(super) content_type: &'static str,
 }
 
@@ -188,22 +217,28 @@ impl Upload<'_> {
         while reader.remaining > 0 || !in_flight.is_empty() {
             if reader.remaining > 0 && in_flight.len() < PARTS_AT_ONCE {
                 let part = reader.next_part(part_bytes)?;
-                in_flight.push(self.finish(upload.put_part(part.into())));
+                in_flight.push(self.request.finish(PUT, upload.put_part(part.into())));
             } else if let Some(sent) = in_flight.next().await {
                 sent?;
             }
         }
         drop(in_flight);
-        self.finish(upload.complete()).await.map(|_| ())
+        self.request
+            .finish(PUT, upload.complete())
+            .await
+            .map(|_| ())
     }
+}
 
+impl Request<'_> {
     /// Waits for a request, and returns its result in the terms of a store.
     async fn finish<T>(
         &self,
+        method: &str,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable {
-            reason: format!("PUT artifact {} to its bucket: {why}", self.path).into(),
+            reason: format!("{method} artifact {} in its bucket: {why}", self.path).into(),
             retry_after: None,
         };
         let Ok(answer) = tokio::time::timeout(self.timeout, request).await else {

@@ -132,11 +132,63 @@ pub(super) async fn artifacts(subject: &dyn Subject, expected: &mut Expected) {
             .await,
         "file",
     );
+    listed_and_deleted(store, &run, put.clone()).await;
+    for path in ["dir/sub dir/ü+名:前.txt", "files/large"] {
+        put.remove(path);
+    }
     seen.artifacts = put
         .into_iter()
         .map(|(path, bytes)| (path.to_owned(), bytes))
         .collect();
     expected.push((run.run_id, seen));
+}
+
+/// Lists the artifacts of a run, and deletes a file and a folder.
+async fn listed_and_deleted(
+    store: &dyn mlflow::store::Store,
+    run: &StoredRun,
+    put: BTreeMap<&str, Vec<u8>>,
+) {
+    let list = async |folder: &str| -> Vec<(String, bool, Option<u64>)> {
+        let listed = store.list_folder(run, folder).await.expect("entries");
+        { listed.into_iter() }
+            .map(|entry| (entry.path, entry.is_dir, entry.file_size))
+            .collect()
+    };
+    let file = |path: &str| (path.to_owned(), false, Some(put[path].len() as u64));
+    let folder = |path: &str| (path.to_owned(), true, None);
+    let root = [
+        file("a.txt"),
+        folder("dir"),
+        file("empty"),
+        folder("files"),
+        file("memory.bin"),
+    ];
+    assert_eq!(list("").await, root);
+    assert_eq!(list("dir").await, [folder("dir/sub dir")]);
+    let files = [
+        file("files/empty"),
+        file("files/large"),
+        file("files/small"),
+    ];
+    assert_eq!(list("files").await, files);
+    assert_eq!(list("nothing").await, []);
+    // A repeat changes nothing.
+    for path in [
+        "files/large",
+        "files/large",
+        "nothing",
+        "dir/sub dir/ü+名:前.txt",
+        "dir",
+        "dir",
+    ] {
+        store.delete_artifact(run, path).await.expect(path);
+    }
+    assert_eq!(list("files").await, [files[0].clone(), files[2].clone()]);
+    assert_eq!(list("dir").await, []);
+    for path in ["../out", "/tmp/out", "", "files/"] {
+        is_rejected(store.delete_artifact(run, path).await, "path");
+    }
 }
 
 pub(super) async fn what_is_not_there_blocks(subject: &dyn Subject) {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::properties::LAST_STEP_BASE;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::determinism::Random;
+use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
 use crate::store::{
@@ -946,6 +947,26 @@ impl Store for FaultyStore {
         self.ask(call, |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.put_artifact(run, path, content))
+        })
+        .await
+    }
+
+    async fn list_folder(
+        &self,
+        run: &StoredRun,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, StoreError> {
+        self.ask(self.call_for_run(Route::Get, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.list_folder(run, folder))
+        })
+        .await
+    }
+
+    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Put, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.delete_artifact(run, path))
         })
         .await
     }

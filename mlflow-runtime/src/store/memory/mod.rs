@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::catalog::{collect_artifact, register_model};
+use super::catalog::{collect_artifact, list_folder, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, local_artifacts, validate,
 };
+use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{
     ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
@@ -592,6 +593,23 @@ impl Store for MemoryStore {
             .data
             .artifacts
             .insert(path.to_owned(), bytes);
+        Ok(())
+    }
+
+    async fn list_folder(
+        &self,
+        run: &StoredRun,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, StoreError> {
+        list_folder(self, run, folder).await
+    }
+
+    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError> {
+        validate::check_artifact_path(path)?;
+        let mut state = self.begin_request()?;
+        let artifacts = &mut state.active_run(&run.run_id)?.data.artifacts;
+        let folder = format!("{path}/");
+        artifacts.retain(|known, _| known != path && !known.starts_with(&folder));
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! Routing of artifacts: through the server's proxy, in parts by URLs that the server signs, to a directory of this
 //! host, or to a bucket.
 
+use std::path::PathBuf;
+
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::error::{self, Cause, RequestError, Route};
 use super::http::{self, HttpClient};
@@ -109,10 +111,12 @@ async fn put_in_own_bucket(
         return Err(unsigned);
     }
     let upload = object_storage::Upload {
-        client: http.bucket_client(true)?,
-        timeout: http.timeout(),
-        artifact_uri: &run.artifact_uri,
-        path,
+        request: object_storage::Request {
+            client: http.bucket_client(true)?,
+            timeout: http.timeout(),
+            artifact_uri: &run.artifact_uri,
+            path,
+        },
         content_type: content_type::of_path(path),
     };
     let put = http.object_storage().put(upload, content.source()).await;
@@ -139,9 +143,15 @@ async fn put_in_directory(
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
+    let root = directory_on_this_host(http, artifact_uri)?;
+    local_artifacts::write_artifact(&root, path, content).await
+}
+
+/// Returns the directory of the run's artifacts, if it means the same to this host and to the server.
+fn directory_on_this_host(http: &HttpClient, artifact_uri: &str) -> Result<PathBuf, StoreError> {
     let root = local_artifacts::uri_to_directory(artifact_uri)?;
     if is_on_this_host(http.base_url(), &root) {
-        return local_artifacts::write_artifact(&root, path, content).await;
+        return Ok(root);
     }
     Err(StoreError::Blocked {
         reason: format!(
@@ -152,6 +162,111 @@ async fn put_in_directory(
         .into(),
         everything: false,
     })
+}
+
+/// Deletes an artifact on the way on which [`put_artifact`] writes one.
+pub(super) async fn delete_artifact(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+) -> Result<(), StoreError> {
+    validate::check_artifact_path(path)?;
+    match uri::scheme(&run.artifact_uri) {
+        Some("mlflow-artifacts") => match delete_by_proxy(http, run, path).await {
+            // Some storages behind a server cannot delete, and fail so.
+            Err(RequestError::Known(Cause::ServerFault, error)) => Err(StoreError::Rejected {
+                reason: error.to_string().into(),
+            }),
+            // A gateway may refuse this method, and nothing else.
+            Err(RequestError::Other(StoreError::Blocked { reason, .. })) => {
+                Err(StoreError::Blocked {
+                    reason,
+                    everything: false,
+                })
+            }
+            deleted => Ok(deleted?),
+        },
+        Some(scheme) if !scheme.eq_ignore_ascii_case("file") => {
+            delete_in_own_bucket(http, run, path).await
+        }
+        _ => {
+            let root = directory_on_this_host(http, &run.artifact_uri)?;
+            local_artifacts::delete_artifact(&root, path)
+        }
+    }
+}
+
+async fn delete_by_proxy(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+) -> Result<(), RequestError> {
+    let url = artifact_url::proxied_url(http.base_url(), &run.artifact_uri, path)?;
+    let asked = format!("DELETE artifact {path}");
+    let request = http.request(Method::DELETE, url);
+    let answer = async {
+        let response =
+            { request.send().await }.map_err(|error| http::classify_send_error(&asked, error))?;
+        let status = response.status();
+        if matches!(
+            status,
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+        ) {
+            return Err(RequestError::Other(StoreError::Blocked {
+                reason: format!("{asked}: the server does not do that (status {status})").into(),
+                everything: false,
+            }));
+        }
+        http::read_success_body(Route::Artifacts, &asked, response).await
+    };
+    let body = time_limit::with_timeout(http.timeout(), &asked, answer).await?;
+    if body.is_empty() || serde_json::from_slice::<json::EmptyResponse>(&body).is_ok() {
+        Ok(())
+    } else {
+        Err(error::unexpected_response_error(&asked, &body).into())
+    }
+}
+
+/// Deletes an artifact in its bucket with credentials from the environment.
+#[cfg(feature = "object-store")]
+async fn delete_in_own_bucket(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+) -> Result<(), StoreError> {
+    if !object_storage::is_supported(&run.artifact_uri) {
+        return Err(undeletable_error(run));
+    }
+    let request = object_storage::Request {
+        client: http.bucket_client(true)?,
+        timeout: http.timeout(),
+        artifact_uri: &run.artifact_uri,
+        path,
+    };
+    http.object_storage().delete(request).await
+}
+
+/// Returns an error: the server signs uploads alone, and this library is not built for another way.
+#[cfg(not(feature = "object-store"))]
+#[allow(clippy::unused_async)] // the signature of the other version
+async fn delete_in_own_bucket(
+    _http: &HttpClient,
+    run: &StoredRun,
+    _path: &str,
+) -> Result<(), StoreError> {
+    Err(undeletable_error(run))
+}
+
+fn undeletable_error(run: &StoredRun) -> StoreError {
+    StoreError::Blocked {
+        reason: format!(
+            "artifacts of this run are in `{}`, where this program cannot delete: build it with the feature \
+             `object-store` of mlflow-runtime, or start the server with --serve-artifacts",
+            mlflow_rules::url_without_credentials(&run.artifact_uri)
+        )
+        .into(),
+        everything: false,
+    }
 }
 
 /// Sends an artifact through the server's proxy, or in parts by URLs that the server signs.

@@ -34,12 +34,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::catalog::{collect_artifact, register_model};
+use super::catalog::{collect_artifact, list_folder, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, validate,
 };
 use crate::config::multipart::MultipartUploads;
+use crate::entities::FileInfo;
 use crate::model::{
     ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
 };
@@ -526,6 +527,18 @@ impl Store for RestStore {
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
         artifact::put_artifact(&self.http, run, path, content).await
+    }
+
+    async fn list_folder(
+        &self,
+        run: &StoredRun,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, StoreError> {
+        list_folder(self, run, folder).await
+    }
+
+    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError> {
+        artifact::delete_artifact(&self.http, run, path).await
     }
 
     async fn create_model(

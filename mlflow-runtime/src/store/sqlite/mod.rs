@@ -28,11 +28,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use super::catalog::{collect_artifact, register_model};
+use super::catalog::{collect_artifact, list_folder, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MAX_BLOCKING_WAIT, NewRun, Store,
     StoreError, StoreInfo, StoredRun, local_artifacts, validate,
 };
+use crate::entities::FileInfo;
 use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
 use error::SqliteError;
 use open::{MissingFile, OpenDatabase};
@@ -261,6 +262,19 @@ impl Store for SqliteStore {
             content,
         )
         .await
+    }
+
+    async fn list_folder(
+        &self,
+        run: &StoredRun,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, StoreError> {
+        list_folder(self, run, folder).await
+    }
+
+    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError> {
+        let root = local_artifacts::uri_to_directory(&run.artifact_uri)?;
+        local_artifacts::delete_artifact(&root, path)
     }
 
     async fn create_model(
