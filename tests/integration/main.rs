@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod cargo_mlflow;
+mod checkpoints;
 mod client;
 mod client_conformance;
 mod configs;

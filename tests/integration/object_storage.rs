@@ -70,6 +70,51 @@ fn artifacts_go_to_a_bucket_with_credentials_from_the_environment() {
 }
 
 #[test]
+fn old_checkpoints_are_deleted_in_a_bucket() {
+    let port = free_port();
+    let (bucket, server) = (Bucket::start_on(port), server_of(port));
+    let proxy = without_signatures(&server);
+    let folder = Folder::new();
+    let weights = folder.path().join("weights");
+    std::fs::create_dir(&weights).unwrap();
+    std::fs::write(weights.join("weights.bin"), "weights").unwrap();
+    let (uri, endpoint) = (proxy.url(), bucket.url().to_owned());
+    let steps = [1, 10, 2, 11].map(|step| format!("checkpoint {step} {}", weights.display()));
+    let [one, ten, two, eleven] = steps.each_ref().map(String::as_str);
+    let flush = "flush 60";
+    let steps = [
+        "start one",
+        "keep 2",
+        one,
+        flush,
+        ten,
+        flush,
+        two,
+        flush,
+        eleven,
+        flush,
+        "end one",
+    ];
+    let ended = folder.run(SCRIPTED, &steps, &environment(&uri, &endpoint));
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+    let mut kept: Vec<String> = { bucket.objects().into_iter() }
+        .map(|(key, ..)| key.split("/checkpoints/").nth(1).unwrap().to_owned())
+        .collect();
+    kept.sort();
+    assert_eq!(
+        kept,
+        [
+            "step-10/mlflow_checkpoint.json",
+            "step-10/weights.bin",
+            "step-11/mlflow_checkpoint.json",
+            "step-11/weights.bin",
+        ]
+    );
+}
+
+#[test]
 fn an_upload_that_the_bucket_refuses_leaves_nothing_and_arrives_later() {
     let port = free_port();
     let (bucket, server) = (Bucket::start_on(port), server_of(port));

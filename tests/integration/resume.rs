@@ -177,6 +177,7 @@ fn a_checkpoint_has_all_its_files_or_is_left_out() {
         paths,
         [
             "checkpoints/step-10/inner/state.json",
+            "checkpoints/step-10/mlflow_checkpoint.json",
             "checkpoints/step-10/weights.bin",
             "checkpoints/step-30.bin",
         ]

@@ -16,6 +16,8 @@
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
 //! file PATH           logs a file, or all files of a folder, as artifacts
+//! keep COUNT          keeps the checkpoints of the newest steps
+//! checkpoint STEP PATH  logs a file or folder as the checkpoint of a step
 //! input PATH CONTEXT  logs a file as a dataset
 //! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
 //! array NAME          logs an array with targets as a dataset
@@ -108,6 +110,10 @@ fn main() {
                 guards.insert(name.to_owned(), guard);
             }
             ["file", path] => run().log_artifact(path),
+            ["keep", count] => run().keep_checkpoints(count.parse().expect("a number")),
+            ["checkpoint", step, path] => {
+                run().log_checkpoint(path, step.parse::<i64>().expect("a number"));
+            }
             ["input", path, context] => run().log_input(&Dataset::from_file(path), context),
             ["url", url, context] => {
                 let columns = [

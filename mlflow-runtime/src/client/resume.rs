@@ -3,6 +3,7 @@
 //! Invariants: a run of a process that still runs on this host is never continued. Whatever fails, a run can
 //! be started: without an answer of the store, it is a new one.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use rustix::process::{Pid, test_kill_process};
 use super::{Client, DownloadArtifacts, blocking};
 use crate::entities::Run;
 use crate::environment;
+use crate::model::checkpoint::{CHECKPOINTS, CheckpointFiles, CheckpointManifest, MANIFEST_FILE};
 use crate::model::{ExperimentRef, RunStatus, tag_keys};
 use crate::run::current_run::Context;
-use crate::run::{ActiveRun, CHECKPOINTS, RunBuilder, is_open_here};
+use crate::run::{ActiveRun, RunBuilder, is_open_here};
 use crate::search::{SearchRuns, attribute};
 use crate::store::ClientError;
 use crate::tracker::global;
@@ -66,7 +68,7 @@ impl RunBuilder {
             if report.journals_found > 0 && !report.complete {
                 warn_user(format_args!(
                     "not everything that ended processes have left could be delivered in {} seconds: the newest \
-                     checkpoint may lack files. Call mlflow::recover with more time before",
+                     checkpoint may not be whole yet, and an older one is used then. Call mlflow::recover with more time before",
                     RECOVERY_TIMEOUT.as_secs()
                 ));
             }
@@ -104,11 +106,14 @@ impl Resume {
         self.last.as_ref()
     }
 
-    /// Downloads the newest checkpoint of the unfinished run into `directory`. Returns the path of the file or
-    /// folder there; `None` if a new run is started, or if the run has no checkpoint.
+    /// Downloads the newest whole checkpoint of the unfinished run into `directory`. Returns the path of the file or
+    /// folder there; `None` if a new run is started, or if the run has no whole checkpoint.
     ///
     /// The checkpoints are the entries of the artifact folder `checkpoints`. The newest is the last one in
-    /// natural order, in which `epoch-10` comes behind `epoch-9`; names without a number come first.
+    /// natural order, in which `epoch-10` comes behind `epoch-9`, and `step-3` behind `step--5`; names without a number
+    /// come first. A folder that [`log_checkpoint`](crate::Run::log_checkpoint) has stored is left out if it lacks
+    /// files, e.g. because the process was killed while they were uploaded. A folder that others have stored is taken
+    /// as it is.
     ///
     /// # Errors
     /// The [errors](super::Client#errors) of every call, and [`ClientError::LocalFile`] if the directory cannot
@@ -120,15 +125,48 @@ impl Resume {
         let Some(last) = &self.last else {
             return Ok(None);
         };
-        let entries = self.client.list_artifacts(&*last.run_id, CHECKPOINTS)?;
-        let newest = entries
-            .into_iter()
-            .max_by(|left, right| natural_order(&left.path).cmp(&natural_order(&right.path)));
-        let Some(newest) = newest else {
-            return Ok(None);
-        };
-        let download = DownloadArtifacts::new(&*last.run_id, directory.as_ref()).path(newest.path);
-        self.client.download_artifacts(download).map(Some)
+        let mut entries = self.client.list_artifacts(&*last.run_id, CHECKPOINTS)?;
+        entries.sort_by(|left, right| natural_order(&right.path).cmp(&natural_order(&left.path)));
+        for entry in entries {
+            let path = entry.path.trim_end_matches('/');
+            let manifest = match entry.is_dir {
+                true => self.read_manifest(&last.run_id, path)?,
+                false => None,
+            };
+            if manifest.as_ref().is_some_and(|manifest| !manifest.complete) {
+                continue;
+            }
+            let download = DownloadArtifacts::new(&*last.run_id, directory.as_ref()).path(path);
+            let downloaded = match self.client.download_artifacts(download) {
+                // Another process has deleted it since.
+                Err(ClientError::NotFound { .. }) => continue,
+                downloaded => downloaded?,
+            };
+            match manifest {
+                Some(manifest) if !has_files(&downloaded, &manifest.files) => {}
+                Some(_) => {
+                    // The folder is to have the files that were logged. If this one stays, nothing is wrong.
+                    let _ = fs::remove_file(downloaded.join(MANIFEST_FILE));
+                    return Ok(Some(downloaded));
+                }
+                None => return Ok(Some(downloaded)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the manifest of a checkpoint; `None` if the folder has none.
+    fn read_manifest(
+        &self,
+        run_id: &str,
+        folder: &str,
+    ) -> Result<Option<CheckpointManifest>, ClientError> {
+        let path = format!("{folder}/{MANIFEST_FILE}");
+        match self.client.read_artifact(run_id, path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(ClientError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts the run: the unfinished one again, or a new one. See [`RunBuilder::start`].
@@ -192,28 +230,41 @@ fn is_of_live_process(run: &Run) -> bool {
     run.status == RunStatus::Running && is_here && process.is_some_and(is_alive)
 }
 
+/// Returns true if a folder of this machine has all files of a checkpoint.
+fn has_files(folder: &Path, files: &CheckpointFiles) -> bool {
+    let has = |(file, size): (&String, &u64)| {
+        let found = fs::metadata(folder.join(file));
+        found.is_ok_and(|found| found.len() == *size)
+    };
+    files.iter().all(has)
+}
+
 /// Part of a name in [`natural_order`]: numbers come behind texts.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NamePart<'n> {
     Text(&'n str),
-    Number(u64),
+    Number(i128),
 }
 
 /// Returns the key by which names are sorted as people do: numbers by their value, and names without a number
-/// first.
-// Input:  `checkpoints/epoch=9-loss=0.12.bin`
-// Output: true, [`epoch=`, 9, `-loss=`, 0, `.`, 12, `.bin`]
+/// first. A number is negative if two dashes stand before it, as `log_checkpoint` writes a negative step.
+// Input:  `checkpoints/epoch=9-loss=0.12.bin`, `checkpoints/step--5`
+// Output: true, [`epoch=`, 9, `-loss=`, 0, `.`, 12, `.bin`]; true, [`step-`, -5]
 fn natural_order(path: &str) -> (bool, Vec<NamePart<'_>>) {
     let mut rest = path.rsplit('/').next().unwrap_or(path);
-    let mut parts = Vec::new();
+    let mut parts: Vec<NamePart<'_>> = Vec::new();
     while !rest.is_empty() {
         let is_number = rest.starts_with(|c: char| c.is_ascii_digit());
         let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
         let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
-        parts.push(match part.parse() {
-            Ok(number) if is_number => NamePart::Number(number),
-            _ => NamePart::Text(part),
-        });
+        match (part.parse::<i128>(), parts.last_mut()) {
+            (Ok(number), Some(NamePart::Text(before))) if is_number && before.ends_with("--") => {
+                *before = before.strip_suffix('-').unwrap_or(before);
+                parts.push(NamePart::Number(-number));
+            }
+            (Ok(number), _) if is_number => parts.push(NamePart::Number(number)),
+            _ => parts.push(NamePart::Text(part)),
+        }
         rest = behind;
     }
     let has_number = parts.iter().any(|part| matches!(part, NamePart::Number(_)));
@@ -235,6 +286,12 @@ mod tests {
             ],
             ["c/last.ckpt", "c/epoch=1.ckpt"],
             ["c/epoch=7-step=900", "c/epoch=7-step=1200"],
+            ["c/step--5.bin", "c/step-3.bin"],
+            ["c/step--10", "c/step--5"],
+            ["c/step--1", "c/step-0"],
+            ["c/step-7", "c/step-7-v1"],
+            ["c/step-7-v9", "c/step-7-v10"],
+            ["c/step-7-v1", "c/step-8"],
         ] {
             assert!(
                 natural_order(names[0]) < natural_order(names[1]),

@@ -257,11 +257,17 @@ impl Writer {
         attachment: &[u8],
     ) -> bool {
         // The bytes of a spooled artifact are on disk already. Attached ones and console logs are not essential,
-        // except those of models: without one of them, a model would never be complete.
+        // except those of models and checkpoints: without one of them, these would never be complete.
         let essential = match event {
             Event::Artifact { content, kind, .. } => {
                 matches!(content, ArtifactLocation::Spooled(_))
-                    || matches!(kind, ArtifactKind::Model | ArtifactKind::ModelFile)
+                    || matches!(
+                        kind,
+                        ArtifactKind::Model
+                            | ArtifactKind::ModelFile
+                            | ArtifactKind::CheckpointFile(_)
+                            | ArtifactKind::Checkpoint(_)
+                    )
             }
             _ => true,
         };

@@ -619,13 +619,15 @@ impl EntryValue {
             } => {
                 let path = path.into_owned();
                 let value = |bytes, file| match kind {
-                    ArtifactKind::File | ArtifactKind::TableRows(_) | ArtifactKind::Image(_) => {
-                        Self::Artifact {
-                            path: path.clone(),
-                            bytes,
-                            file,
-                        }
-                    }
+                    ArtifactKind::File
+                    | ArtifactKind::TableRows(_)
+                    | ArtifactKind::Image(_)
+                    | ArtifactKind::CheckpointFile(_)
+                    | ArtifactKind::Checkpoint(_) => Self::Artifact {
+                        path: path.clone(),
+                        bytes,
+                        file,
+                    },
                     ArtifactKind::Dataset => {
                         let name = kind.shown_name(&path).to_owned();
                         Self::Dataset { name, bytes, file }

@@ -4,6 +4,7 @@ use mlflow_rules::to_hex;
 use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
+use crate::model::checkpoint::CheckpointCall;
 use crate::model::logged_model::ModelPath;
 
 /// Kind of an artifact in the journal. Every kind is spooled, deferred, kept and sent again in the same way;
@@ -28,6 +29,11 @@ pub(crate) enum ArtifactKind {
     /// Logged model, of which all files come before it. Its bytes are a
     /// [`ModelRecord`](crate::model::logged_model::ModelRecord), and its path is a [`ModelPath`] without a file.
     Model,
+    /// File of a checkpoint.
+    CheckpointFile(CheckpointCall),
+    /// End of a checkpoint, of which all files come before it. Its bytes are the
+    /// [`CheckpointFiles`](crate::model::checkpoint::CheckpointFiles), and its path is that of the checkpoint.
+    Checkpoint(CheckpointCall),
 }
 
 /// Names that are independent of all other names.
@@ -85,17 +91,21 @@ impl ArtifactKind {
             Self::Dataset => "dataset",
             Self::ModelFile => "model file",
             Self::Model => "model",
+            Self::CheckpointFile(_) => "file of a checkpoint",
+            Self::Checkpoint(_) => "checkpoint",
         }
     }
 
     /// Returns the namespace of the artifact's path. Of two artifacts with one path in one namespace, the later
-    /// replaces the earlier. `None` for rows of a table, which replace nothing.
+    /// replaces the earlier. `None` for rows of a table and for a checkpoint of several files, which replace
+    /// nothing: a checkpoint that is logged again has a folder of its own.
     pub(crate) fn namespace(self) -> Option<PathNamespace> {
         match self {
             Self::File | Self::Image(_) => Some(PathNamespace::Artifacts),
             Self::Dataset => Some(PathNamespace::Datasets),
             Self::ModelFile | Self::Model => Some(PathNamespace::Models),
-            Self::TableRows(_) => None,
+            Self::CheckpointFile(call) if !call.is_folder => Some(PathNamespace::Artifacts),
+            Self::TableRows(_) | Self::CheckpointFile(_) | Self::Checkpoint(_) => None,
         }
     }
 
@@ -110,7 +120,11 @@ impl ArtifactKind {
     /// Returns the name by which people know the artifact with this path.
     pub(crate) fn shown_name(self, path: &str) -> &str {
         match self {
-            Self::File | Self::TableRows(_) | Self::Image(_) => path,
+            Self::File
+            | Self::TableRows(_)
+            | Self::Image(_)
+            | Self::CheckpointFile(_)
+            | Self::Checkpoint(_) => path,
             Self::Dataset => path
                 .rsplit_once(CHECKSUM_SEPARATOR)
                 .map_or(path, |(name, _)| name),

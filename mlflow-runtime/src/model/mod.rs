@@ -1,6 +1,7 @@
 //! The domain model, below the journal and the stores: values, runs, keys, and MLflow's limits.
 
 pub(crate) mod artifact_kind;
+pub(crate) mod checkpoint;
 pub(crate) mod dataset;
 pub(crate) mod experiment_name;
 pub(crate) mod key_names;

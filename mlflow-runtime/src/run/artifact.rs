@@ -5,7 +5,6 @@
 //! completed, or that no event names, is removed.
 
 use std::borrow::Cow;
-use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,9 +25,6 @@ const INLINE_BYTES: usize = 16 << 10;
 /// Largest size of an artifact that is kept in the journal if no copy beside the journal is possible. A
 /// larger one could take the memory that a training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
-
-/// Folder among the artifacts of a run that has its checkpoints.
-pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
 /// Content of an artifact that no longer depends on the user's file, and is not named by an event yet.
 pub(super) enum Prepared<'b> {
@@ -52,7 +48,7 @@ impl LiveRun<'_> {
     pub(super) fn log_artifact_path(&self, local_path: &Path, artifact_path: &str) {
         // What is left out was warned of.
         let _ = self.visit_path(local_path, artifact_path, &mut |file, path| {
-            self.log_file(file, path);
+            self.log_file(ArtifactKind::File, file, path);
         });
     }
 
@@ -95,49 +91,8 @@ impl LiveRun<'_> {
         }
     }
 
-    /// Logs a file or folder as the checkpoint of a step. Every file of a folder is copied before the first event is
-    /// written, so that a process which is killed while it copies leaves no part of a checkpoint.
-    pub(super) fn log_checkpoint(&self, local_path: &Path, step: i64) {
-        let path = format!("{CHECKPOINTS}/step-{step}");
-        match fs::metadata(local_path) {
-            Ok(metadata) if metadata.is_dir() => {
-                let (mut files, mut uncopied) = (Vec::new(), 0);
-                let left_out = self.visit_folder(local_path, &path, &mut |file, path| match self
-                    .prepare_path(file)
-                {
-                    Ok((copy, _)) => files.push((path.to_owned(), copy)),
-                    Err(fault) => {
-                        self.reject(file, &fault);
-                        uncopied += 1;
-                    }
-                });
-                let missing = left_out + uncopied;
-                if missing > 0 {
-                    for (_, copy) in files {
-                        self.discard(copy);
-                    }
-                    let entries = if missing == 1 { "file" } else { "files" };
-                    return self.reject(
-                        local_path,
-                        &format!("the checkpoint is left out, because {missing} {entries} of it cannot be copied"),
-                    );
-                }
-                for (path, copy) in files {
-                    self.log_prepared(ArtifactKind::File, &self.sanitized_path(&path), copy);
-                }
-            }
-            Ok(metadata) if metadata.is_file() => {
-                let extension = local_path.extension().and_then(OsStr::to_str);
-                let extension = extension.map(|extension| format!(".{extension}"));
-                let path = path + &extension.unwrap_or_default();
-                self.log_file(local_path, &path);
-            }
-            found => self.reject_path(local_path, found),
-        }
-    }
-
     /// Rejects a path at which neither a file nor a folder was found.
-    fn reject_path(&self, local_path: &Path, found: io::Result<Metadata>) {
+    pub(super) fn reject_path(&self, local_path: &Path, found: io::Result<Metadata>) {
         match found {
             Ok(_) => self.reject(local_path, "it is neither a file nor a folder"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -201,7 +156,7 @@ impl LiveRun<'_> {
                 let folder = artifact_path.trim_matches('/');
                 // What is left out was warned of.
                 let _ = self.visit_folder(local_dir, folder, &mut |file, path| {
-                    self.log_file(file, path);
+                    self.log_file(ArtifactKind::File, file, path);
                 });
             }
             Ok(_) => self.reject(
@@ -218,7 +173,12 @@ impl LiveRun<'_> {
     /// Calls `visit` with the files of a folder in the order of their names. A link to a folder is not followed,
     /// because it may lead back into itself. Returns the number of entries that had to be left out, each with a
     /// warning.
-    fn visit_folder(&self, folder: &Path, path: &str, visit: &mut dyn FnMut(&Path, &str)) -> usize {
+    pub(super) fn visit_folder(
+        &self,
+        folder: &Path,
+        path: &str,
+        visit: &mut dyn FnMut(&Path, &str),
+    ) -> usize {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
@@ -245,14 +205,15 @@ impl LiveRun<'_> {
         left_out
     }
 
-    fn log_file(&self, local_path: &Path, path: &str) {
+    /// Logs a file as an artifact of the given kind.
+    pub(super) fn log_file(&self, kind: ArtifactKind, local_path: &Path, path: &str) {
         let file = match File::open(local_path) {
             Ok(file) => file,
             Err(error) => return self.reject_unreadable(path, &error),
         };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let copy = self.tracker.journal().copy_artifact(&file);
-        self.log_copy(ArtifactKind::File, path, copy, size, || {
+        self.log_copy(kind, path, copy, size, || {
             fs::read(local_path).map(Cow::Owned)
         });
     }
@@ -313,7 +274,7 @@ impl LiveRun<'_> {
         self.write_event(event, bytes);
     }
 
-    fn reject(&self, local_path: &Path, what: &str) {
+    pub(super) fn reject(&self, local_path: &Path, what: &str) {
         let path = local_path.display().to_string();
         self.tracker
             .warn_rejected("artifact", &path, format_args!("{what}"));
@@ -330,12 +291,14 @@ impl LiveRun<'_> {
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
         let path = match kind {
-            ArtifactKind::File | ArtifactKind::TableRows(_) | ArtifactKind::Image(_) => {
-                self.sanitized_path(path)
-            }
-            ArtifactKind::Dataset | ArtifactKind::ModelFile | ArtifactKind::Model => {
-                Cow::Borrowed(path)
-            }
+            ArtifactKind::File
+            | ArtifactKind::TableRows(_)
+            | ArtifactKind::Image(_)
+            | ArtifactKind::CheckpointFile(_) => self.sanitized_path(path),
+            ArtifactKind::Dataset
+            | ArtifactKind::ModelFile
+            | ArtifactKind::Model
+            | ArtifactKind::Checkpoint(_) => Cow::Borrowed(path),
         };
         let (path, shown) = (&*path, kind.shown_name(&path));
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
@@ -365,7 +328,7 @@ impl LiveRun<'_> {
 
     /// Returns the path that an artifact is stored under, and logs a warning if the path was changed.
     /// MLflow's servers do not find a path with `%` or `#` again.
-    fn sanitized_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
+    pub(super) fn sanitized_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
         let Some(kept) = limits::sanitize_artifact_path(path) else {
             return Cow::Borrowed(path);
         };

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::checkpoint_retention::CheckpointRetention;
 use super::chunk_series::ChunkSeries;
 use super::{Inner, Run};
 use crate::journal::record::Event;
@@ -46,6 +47,10 @@ impl<'r> LiveRun<'r> {
 
     pub(super) fn chunk_series(&self) -> &'r ChunkSeries {
         &self.inner.chunk_series
+    }
+
+    pub(super) fn checkpoint_retention(&self) -> &'r CheckpointRetention {
+        &self.inner.checkpoint_retention
     }
 
     #[inline]

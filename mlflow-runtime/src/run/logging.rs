@@ -343,6 +343,34 @@ pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
     }
 }
 
+/// Keeps the checkpoints of the newest `count` steps of the current run, and deletes older ones; see
+/// [`Run::keep_checkpoints`](crate::Run::keep_checkpoints).
+///
+/// ```
+/// # use std::fs;
+/// # let fake = mlflow::testing::fake();
+/// # let folder = std::env::temp_dir().join(format!("mlflow-doc-keep-{}", std::process::id()));
+/// # fs::create_dir_all(&folder)?;
+/// # let weights = folder.join("weights.bin");
+/// let run = mlflow::start_run().name("fit").start();
+/// mlflow::keep_checkpoints(2);
+/// for step in 0..5 {
+///     // ...
+///     fs::write(&weights, "weights")?;
+///     mlflow::log_checkpoint(&weights, step);
+/// }
+/// # drop(run);
+/// # let kept: Vec<_> = fake.runs()[0].artifacts.keys().cloned().collect();
+/// # assert_eq!(kept, ["checkpoints/step-3.bin", "checkpoints/step-4.bin"]);
+/// # fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn keep_checkpoints(count: usize) {
+    if let Some(run) = current_run_or_warn("setting", "keep_checkpoints") {
+        run.keep_checkpoints(count);
+    }
+}
+
 /// Logs a model as an output of the current run; see [`Run::log_model`](crate::Run::log_model).
 ///
 /// ```

@@ -10,6 +10,8 @@
 mod artifact;
 mod builder;
 pub(crate) mod callsite;
+mod checkpoint;
+mod checkpoint_retention;
 mod chunk_series;
 mod console_log;
 pub(crate) mod current_run;
@@ -36,7 +38,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-pub(crate) use artifact::CHECKPOINTS;
 pub use builder::{RunBuilder, start_run, start_run_at};
 pub use dataset::{ColumnType, Dataset, Element};
 pub use guard::ActiveRun;
@@ -89,6 +90,7 @@ struct Inner {
     tracker: Arc<Tracker>,
     link: Arc<RunLink>,
     chunk_series: chunk_series::ChunkSeries,
+    checkpoint_retention: checkpoint_retention::CheckpointRetention,
 }
 
 impl Run {
@@ -432,15 +434,38 @@ impl Run {
 
     /// Stores a copy of a file or folder as the checkpoint of a step: `checkpoints/step-100.bin` for a file
     /// `weights.bin`, `checkpoints/step-100/…` for a folder. [`Resume::download_checkpoint`](crate::Resume) fetches the
-    /// newest one, e.g. after the process was killed. See [`log_checkpoint()`](crate::log_checkpoint) for an example,
-    /// and [`log_artifact`](Self::log_artifact) for what a copy costs.
+    /// newest whole one, e.g. after the process was killed. See [`log_checkpoint()`](crate::log_checkpoint) for an
+    /// example, [`log_artifact`](Self::log_artifact) for what a copy costs, and
+    /// [`keep_checkpoints`](Self::keep_checkpoints) for the deletion of old ones.
     ///
     /// A file is one checkpoint or none. Of a folder, all files are copied before the first of them is logged: if one
     /// cannot be copied, or the process is killed meanwhile, no part of the checkpoint is logged. The files of a folder
-    /// are then uploaded one by one, like those of [`log_artifact`](Self::log_artifact).
+    /// are then uploaded one by one. The file `mlflow_checkpoint.json` in the folder says if all of them have arrived:
+    /// `"complete": true`, with their names and sizes.
+    ///
+    /// If a step is logged again, a file replaces the one of the same extension. A folder is stored beside the earlier
+    /// one, as `checkpoints/step-100-v1`, so that a whole checkpoint of the step exists at any time.
     pub fn log_checkpoint(&self, local_path: impl AsRef<Path>, step: impl Step) {
         if let Some(run) = self.live() {
             run.log_checkpoint(local_path.as_ref(), step.as_step());
+        }
+    }
+
+    /// Keeps the checkpoints of the newest `count` steps, and deletes older ones of this run, among the checkpoints that
+    /// are logged from now on and those that the run has already. The newest are those of the greatest steps. By
+    /// default, all are kept. See [`keep_checkpoints()`](crate::keep_checkpoints) for an example.
+    ///
+    /// Checkpoints are deleted in the background, after a newer one has arrived in full, so the store has at any time
+    /// as many whole ones as are to be kept. If the process ends before that, they are deleted after the next
+    /// checkpoint of the run, e.g. of the process that continues it; so a continued run calls this method, too. Old
+    /// ones that still wait in the journal are not sent. Nothing is deleted but checkpoints of
+    /// [`log_checkpoint`](Self::log_checkpoint).
+    ///
+    /// Where artifacts cannot be deleted, all checkpoints are kept, and one line says so: that is where the server
+    /// signs uploads to its bucket, and this library is built without the feature `object-store`.
+    pub fn keep_checkpoints(&self, count: usize) {
+        if let Some(run) = self.live() {
+            run.keep_checkpoints(count);
         }
     }
 

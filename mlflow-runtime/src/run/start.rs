@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::checkpoint_retention::CheckpointRetention;
 use super::chunk_series::ChunkSeries;
 use super::{Inner, Run, open_runs};
 use crate::capture::Text;
@@ -91,6 +92,7 @@ impl RunOptions {
             tracker: Arc::clone(tracker),
             link,
             chunk_series: ChunkSeries::default(),
+            checkpoint_retention: CheckpointRetention::default(),
         };
         let is_written = inner.write_start(start_time_ms, parent, tags, params);
         if !is_written {

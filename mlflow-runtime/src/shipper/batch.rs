@@ -689,7 +689,25 @@ impl Artifact {
             | ArtifactKind::Image(_)
             | ArtifactKind::Dataset
             | ArtifactKind::ModelFile
-            | ArtifactKind::Model => None,
+            | ArtifactKind::Model
+            | ArtifactKind::CheckpointFile(_)
+            | ArtifactKind::Checkpoint(_) => None,
+        }
+    }
+
+    /// Returns the checkpoint that the artifact ends; `None` for any other kind of artifact.
+    pub(in crate::shipper) fn ended_checkpoint(&self) -> Option<u64> {
+        match self.kind {
+            ArtifactKind::Checkpoint(call) => Some(call.id),
+            _ => None,
+        }
+    }
+
+    /// Returns the checkpoint of which the artifact is a file; `None` for any other kind of artifact.
+    pub(in crate::shipper) fn checkpoint_of_file(&self) -> Option<u64> {
+        match self.kind {
+            ArtifactKind::CheckpointFile(call) => Some(call.id),
+            _ => None,
         }
     }
 

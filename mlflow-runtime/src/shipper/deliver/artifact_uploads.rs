@@ -7,7 +7,8 @@
 //! 2. If the paths of two artifacts of a run collide, i.e. if they are equal or one is a folder of the other, the
 //!    later upload begins after the earlier one has ended. The store receives them in their order. The record of
 //!    a logged model, whose path is a folder of its files' paths, therefore comes after all of them.
-//! 3. After a failure of rows of a table, no later rows of that table are tried.
+//! 3. After a failure of rows of a table, no later rows of that table are tried, and after one of a file of a
+//!    checkpoint, the end of that checkpoint is not.
 //! 4. After a failure that concerns all artifacts, no further upload begins. Uploads in flight are waited for,
 //!    so that no artifact that has arrived is sent again.
 
@@ -17,6 +18,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::model::ArtifactKind;
+use crate::model::checkpoint::CHECKPOINTS;
 use crate::shipper::Delivery;
 use crate::shipper::batch::Artifact;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
@@ -67,6 +69,7 @@ impl Delivery {
         let mut in_flight: Vec<&Upload<'_>> = Vec::new();
         let mut running = FuturesUnordered::new();
         let mut failed_tables: Vec<(&str, &str)> = Vec::new();
+        let mut failed_checkpoints: Vec<u64> = Vec::new();
         let mut is_stopped = false;
         loop {
             while !is_stopped
@@ -74,7 +77,11 @@ impl Delivery {
                 && let Some((upload, outcome)) =
                     waiting.next_if(|(next, _)| !in_flight.iter().any(|one| do_collide(one, next)))
             {
-                if table(upload).is_some_and(|table| failed_tables.contains(&table)) {
+                if table(upload).is_some_and(|table| failed_tables.contains(&table))
+                    || first(upload)
+                        .and_then(Artifact::ended_checkpoint)
+                        .is_some_and(|call| failed_checkpoints.contains(&call))
+                {
                     continue;
                 }
                 in_flight.push(upload);
@@ -90,6 +97,7 @@ impl Delivery {
             is_stopped |= ended.iter().any(UploadOutcome::concerns_all);
             if !ended.iter().all(UploadOutcome::is_settled) {
                 failed_tables.extend(table(upload));
+                failed_checkpoints.extend(first(upload).and_then(Artifact::checkpoint_of_file));
             }
             *outcome = Some(ended);
         }
@@ -159,6 +167,10 @@ impl Delivery {
             ArtifactKind::Dataset => self.log_dataset(run, artifact).await,
             ArtifactKind::ModelFile => self.put_model_file(run, artifact).await,
             ArtifactKind::Model => self.complete_model(run, artifact).await,
+            ArtifactKind::CheckpointFile(call) => {
+                self.put_checkpoint_file(run, artifact, call).await
+            }
+            ArtifactKind::Checkpoint(call) => self.end_checkpoint(run, artifact, call).await,
             ArtifactKind::TableRows(_) => {
                 self.append_table_rows(run, &artifact.path, artifacts).await
             }
@@ -174,6 +186,10 @@ impl Delivery {
         let content = artifact.content();
         self.store.put_artifact(run, &artifact.path, content).await
     }
+}
+
+fn first<'a>(&(_, artifacts): &Upload<'a>) -> Option<&'a Artifact> {
+    artifacts.first()
 }
 
 /// Returns the run and the table to which an upload appends rows; `None` for any other upload.
@@ -193,5 +209,16 @@ fn do_collide((run, artifacts): &Upload<'_>, (other_run, others): &Upload<'_>) -
     // Two tables are entered into one list of the run, which is read before it is written.
     let are_tables = one.table().is_some() && other.table().is_some();
     run.run_id == other_run.run_id
-        && (are_tables || is_inside(&one.path, &other.path) || is_inside(&other.path, &one.path))
+        && (are_tables
+            || is_inside(touched(one), touched(other))
+            || is_inside(touched(other), touched(one)))
+}
+
+/// Returns the path of the file or folder in which an upload changes anything. The end of a checkpoint may delete
+/// other checkpoints.
+fn touched(artifact: &Artifact) -> &str {
+    match artifact.kind {
+        ArtifactKind::Checkpoint(call) if call.keep > 0 => CHECKPOINTS,
+        _ => &artifact.path,
+    }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::shipper::batch::{Artifact, ReadBatch, Rejection, RunBatch, split_batch};
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::artifact_uploads::UploadOutcome;
+use crate::shipper::deliver::checkpoints::KnownCheckpoints;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::datasets::FileDigests;
 use crate::shipper::deliver::models::KnownModels;
@@ -62,6 +63,7 @@ pub(crate) struct Delivery {
     contested_in_row: u32,
     pub(in crate::shipper) file_digests: FileDigests,
     pub(in crate::shipper) models: KnownModels,
+    pub(in crate::shipper) checkpoints: KnownCheckpoints,
 }
 
 impl Delivery {
@@ -75,6 +77,7 @@ impl Delivery {
             contested_in_row: 0,
             file_digests: FileDigests::default(),
             models: KnownModels::default(),
+            checkpoints: KnownCheckpoints::default(),
         }
     }
 
@@ -427,12 +430,14 @@ impl Delivery {
         run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
+        let unsent = run_batch.unsent_artifacts();
+        self.checkpoints.note_ends(&run.run_id, unsent);
         while !reader.deferred.is_store_unavailable() {
             let mut groups = run_batch.unsent_groups(MAX_ARTIFACTS_PER_ROUND);
             let is_behind = |group: &&[Artifact]| {
                 group
                     .first()
-                    .is_some_and(|rows| reader.deferred.has_earlier_rows(&run.run_id, rows))
+                    .is_some_and(|first| reader.deferred.must_wait(&run.run_id, first))
             };
             match groups.iter().position(is_behind) {
                 Some(0) => {

@@ -6,6 +6,7 @@
 
 pub(super) mod artifact_uploads;
 pub(super) mod bisect;
+mod checkpoints;
 pub(super) mod console_logs;
 pub(super) mod copy_check;
 pub(super) mod create_run;

@@ -6,14 +6,14 @@
 //! 2. While the whole artifact store is unavailable (a bucket, a disk), one artifact is tried per interval,
 //!    each in its turn; all others, new ones included, wait without a try.
 //! 3. Of two artifacts with the same path, the newer one replaces the older one. The rows of a table are tried
-//!    in the order in which they were logged instead.
+//!    in the order in which they were logged instead, and the end of a checkpoint after all of its files.
 //! 4. A waiting artifact is recorded in [segments of its own](crate::journal::entry_log), so that it pins
 //!    none of the segments that it was read from. Its bytes are in a file if the journal is on a disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use crate::journal::entry_log::EntryLog;
@@ -94,12 +94,18 @@ impl DeferredArtifacts {
     }
 
     /// Returns the number of artifacts that are blocked until a person acts, with the rows that wait for blocked
-    /// rows of their table.
+    /// rows of their table, and the ends of checkpoints that wait for blocked files.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
         let first_rows = self.first_rows();
+        let blocked_files: FxHashSet<u64> = { self.waiting.iter() }
+            .filter(|deferred| deferred.is_blocked())
+            .filter_map(|deferred| deferred.artifact.checkpoint_of_file())
+            .collect();
         let is_blocked = |deferred: &&DeferredArtifact| {
             let front = first_rows.get(&deferred.table()).copied();
+            let ended = deferred.artifact.ended_checkpoint();
             front.unwrap_or(deferred).is_blocked()
+                || ended.is_some_and(|call| blocked_files.contains(&call))
         };
         self.waiting.iter().filter(is_blocked).count()
     }
@@ -130,8 +136,13 @@ impl DeferredArtifacts {
         place.unavailable_until = place.unavailable_until.map(|until| until.min(at));
     }
 
-    /// Returns true if `artifact` holds rows of a table, and earlier rows of that table wait here.
-    pub(in crate::shipper) fn has_earlier_rows(&self, run_id: &str, artifact: &Artifact) -> bool {
+    /// Returns true if `artifact` holds rows of a table, and earlier rows of that table wait here, or if it ends a
+    /// checkpoint of which files wait here.
+    pub(in crate::shipper) fn must_wait(&self, run_id: &str, artifact: &Artifact) -> bool {
+        if let Some(call) = artifact.ended_checkpoint() {
+            let mut waiting = self.waiting.iter();
+            return waiting.any(|deferred| deferred.artifact.checkpoint_of_file() == Some(call));
+        }
         let table = artifact.table().map(|path| (run_id, path));
         table.is_some_and(|table| {
             let is_earlier = |deferred: &DeferredArtifact| {
@@ -141,12 +152,18 @@ impl DeferredArtifacts {
         })
     }
 
-    /// Returns the artifacts that may be tried: all but the rows for which earlier rows of their table wait here.
+    /// Returns the artifacts that may be tried: all but the rows for which earlier rows of their table wait here, and
+    /// the ends of checkpoints of which files wait here.
     fn fronts(&self) -> impl Iterator<Item = &DeferredArtifact> {
         let first_rows = self.first_rows();
+        let files: FxHashSet<u64> = { self.waiting.iter() }
+            .filter_map(|deferred| deferred.artifact.checkpoint_of_file())
+            .collect();
         self.waiting.iter().filter(move |deferred| {
             let front = first_rows.get(&deferred.table());
+            let ended = deferred.artifact.ended_checkpoint();
             front.is_none_or(|front| std::ptr::eq(*front, *deferred))
+                && ended.is_none_or(|call| !files.contains(&call))
         })
     }
 
