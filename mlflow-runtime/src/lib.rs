@@ -212,7 +212,7 @@ pub use run::{
 };
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
-pub use store::{ClientError, ErrorReason, StoreError};
+pub use store::{ClientError, ErrorReason, StoreError, UploadProgress};
 #[cfg(feature = "tracing")]
 pub use tracing_layer::layer;
 pub use tracked::docs::{git_diff, timed, tracked};

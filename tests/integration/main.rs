@@ -52,3 +52,4 @@ mod tables;
 mod testing_guide;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
+mod upload_line;

@@ -717,7 +717,7 @@ impl Artifact {
     }
 
     /// Returns the length of the contents in bytes, as far as it is known.
-    fn length(&self) -> u64 {
+    pub(in crate::shipper) fn length(&self) -> u64 {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => bytes.len() as u64,
             ArtifactBytes::File(_) => self.fingerprint.map_or(0, |print| print.length),

@@ -6,9 +6,10 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use crate::store::Uploads;
 use crate::sync::lock;
 
 /// A message about a value that was not delivered.
@@ -64,6 +65,8 @@ pub(crate) struct Stats {
     pub(crate) damaged: Counter,
     /// Attempts that failed and are repeated.
     pub(crate) retried: Counter,
+    /// Artifacts that are being uploaded.
+    pub(crate) uploads: Arc<Uploads>,
     /// Messages about the first values that are rejected or blocked.
     refusals: Mutex<Vec<Refusal>>,
     /// First reason why values of this process's journal are blocked.

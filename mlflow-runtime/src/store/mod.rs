@@ -23,6 +23,7 @@ mod open;
 mod rest;
 mod sqlite;
 mod table_file;
+mod upload_progress;
 mod uri;
 mod validate;
 
@@ -54,6 +55,8 @@ pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
 pub(crate) use table_file::TableFile;
+pub use upload_progress::UploadProgress;
+pub(crate) use upload_progress::{SHOWN_AFTER, Uploads};
 pub(crate) use validate::{check_batch, check_path_inside};
 
 /// Tag that identifies a run, so that the run can be found when the answer to its creation was lost.

@@ -34,6 +34,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, RetryConfig,
 };
 
+use super::upload_progress::TrackedUpload;
 use super::{ArtifactContent, StoreError, local_artifacts, uri};
 use crate::model::limits;
 
@@ -217,9 +218,14 @@ impl Upload<'_> {
         while reader.remaining > 0 || !in_flight.is_empty() {
             if reader.remaining > 0 && in_flight.len() < PARTS_AT_ONCE {
                 let part = reader.next_part(part_bytes)?;
-                in_flight.push(self.request.finish(PUT, upload.put_part(part.into())));
+                let length = part.len() as u64;
+                let sent = self.request.finish(PUT, upload.put_part(part.into()));
+                in_flight.push(async move { sent.await.map(|()| length) });
             } else if let Some(sent) = in_flight.next().await {
-                sent?;
+                let length = sent?;
+                if let Some(tracked) = TrackedUpload::current() {
+                    tracked.add(length);
+                }
             }
         }
         drop(in_flight);

@@ -17,6 +17,7 @@ pub(crate) mod resend;
 mod run_registry;
 mod runless_values;
 mod sanitizer;
+mod upload_line;
 
 use std::cell::Cell;
 use std::fmt;
@@ -45,6 +46,7 @@ use crate::sync::lock;
 use crate::tracker::run_registry::RunRegistry;
 use crate::tracker::runless_values::RunlessValues;
 use crate::tracker::sanitizer::Sanitizer;
+use crate::tracker::upload_line::UploadLine;
 use crate::warnings::warn_without_dedup;
 
 /// Settings, journal and shipper of one destination.
@@ -246,6 +248,8 @@ impl Tracker {
                 }
                 let ticket = self.flush_queue.request();
                 self.journal.wakeup.notify_shipper();
+                let uploads = || Arc::clone(&self.stats.uploads);
+                let _line = { (!self.settings.quiet).then(uploads) }.and_then(UploadLine::begin);
                 self.flush_queue.wait(ticket, deadline, goal)
             }
         }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::config::destination::Destination;
 use crate::journal::directory::{Directory, RejectedFolder};
 use crate::shipper::FlushScope;
+use crate::store::UploadProgress;
 use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::global::COMPILED_OUT;
@@ -215,6 +216,9 @@ pub struct RecoverProgress {
     /// Reason why values wait: the store does not answer, or does not take some of them. `None` if none is
     /// known.
     pub reason: Option<String>,
+    /// Artifact that has been uploaded for more than two seconds, the one with the most bytes left; `None` if there is
+    /// none, or if the store does not count bytes.
+    pub upload: Option<UploadProgress>,
 }
 
 impl Recovery {
@@ -301,6 +305,7 @@ impl Recovery {
             blocked: stats.blocked_in_orphans.get(),
             damaged: stats.damaged.get(),
             reason: stats.waiting_reason().or_else(blocked),
+            upload: stats.uploads.progress(),
         }
     }
 }

@@ -49,7 +49,10 @@ impl Progress {
         let reason = now.reason.as_deref().unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_position(done.min(self.values));
-            bar.set_message(reason.to_owned());
+            bar.set_message(match &now.upload {
+                Some(upload) => upload.to_string(),
+                None => reason.to_owned(),
+            });
         } else if self.line_due <= Instant::now() {
             self.line_due = Instant::now() + LINE_INTERVAL;
             let (done, values) = (format::count(done), format::count(self.values));

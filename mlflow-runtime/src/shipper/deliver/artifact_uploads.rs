@@ -71,7 +71,9 @@ impl Delivery {
         let mut failed_tables: Vec<(&str, &str)> = Vec::new();
         let mut failed_checkpoints: Vec<u64> = Vec::new();
         let mut is_stopped = false;
+        let progress = &self.stats().uploads;
         loop {
+            progress.set_pending(waiting.len() + in_flight.len());
             while !is_stopped
                 && in_flight.len() < max_in_flight
                 && let Some((upload, outcome)) =
@@ -102,6 +104,7 @@ impl Delivery {
             *outcome = Some(ended);
         }
         drop(running);
+        progress.set_pending(0);
         let of_artifacts = |((_, artifacts), outcomes): (&Upload<'_>, Option<Vec<_>>)| {
             outcomes.map_or_else(
                 || artifacts.iter().map(|_| None).collect::<Vec<_>>(),
@@ -137,7 +140,12 @@ impl Delivery {
     }
 
     async fn try_upload_at_once(&self, run: &StoredRun, artifacts: &[Artifact]) -> UploadOutcome {
-        let error = match self.upload(run, artifacts).await {
+        let (path, length) = artifacts.first().map_or(("", 0), |first| {
+            (first.kind.shown_name(&first.path), first.length())
+        });
+        let upload = self.upload(run, artifacts);
+        let uploads = &self.stats().uploads;
+        let error = match uploads.track(path, length, upload).await {
             Ok(None) => return UploadOutcome::Delivered,
             Ok(Some(reason)) => return UploadOutcome::Rejected(reason),
             Err(error) => error,

@@ -21,6 +21,7 @@ use reqwest::{RequestBuilder, Response, Url};
 
 use super::{ArtifactContent, StoreError, http};
 use crate::store::local_artifacts;
+use crate::store::upload_progress::TrackedUpload;
 
 /// Number of bytes that are read from a file, or handed to the connection, at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -175,18 +176,35 @@ enum SendError {
     Failed(StoreError),
 }
 
+/// Sends the content once. Bytes that did not arrive are not counted in the progress of the upload.
 async fn send_once(
     request: RequestBuilder,
     timeout: Duration,
     asked: &str,
     content: &UploadContent<'_>,
 ) -> Result<Response, SendError> {
-    let (source, length) = content.open().map_err(SendError::Failed)?;
     let sent = Arc::new(AtomicU64::new(0));
+    let answer = send_counted(request, timeout, asked, content, &sent).await;
+    let has_arrived = { answer.as_ref() }.is_ok_and(|answer| answer.status().is_success());
+    if !has_arrived && let Some(upload) = TrackedUpload::current() {
+        upload.take_back(sent.load(Ordering::Relaxed));
+    }
+    answer
+}
+
+async fn send_counted(
+    request: RequestBuilder,
+    timeout: Duration,
+    asked: &str,
+    content: &UploadContent<'_>,
+    sent: &Arc<AtomicU64>,
+) -> Result<Response, SendError> {
+    let (source, length) = content.open().map_err(SendError::Failed)?;
     let body = UploadBody {
         source,
         remaining: length,
-        bytes_sent: sent.clone(),
+        bytes_sent: Arc::clone(sent),
+        upload: TrackedUpload::current(),
     };
     let request = request
         .header(CONTENT_LENGTH, length)
@@ -235,6 +253,8 @@ struct UploadBody {
     remaining: u64,
     /// Number of bytes read so far; used to distinguish a slow upload from a stalled one.
     bytes_sent: Arc<AtomicU64>,
+    /// Upload whose progress is shown.
+    upload: Option<Arc<TrackedUpload>>,
 }
 
 impl UploadBody {
@@ -262,6 +282,9 @@ impl UploadBody {
         self.remaining -= chunk.len() as u64;
         self.bytes_sent
             .fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        if let Some(upload) = &self.upload {
+            upload.add(chunk.len() as u64);
+        }
         Ok(chunk)
     }
 }
