@@ -26,6 +26,7 @@ mod full;
 mod images;
 mod macros;
 mod many_artifacts;
+mod model_metrics;
 mod models;
 mod multipart_uploads;
 #[cfg(feature = "object-store")]

@@ -24,6 +24,7 @@
 //! misfit NAME         logs an array as a dataset whose shape does not fit and whose profile has a NaN
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
 //! register NAME AS PATH  logs a file as a model, and registers it
+//! measured NAME PATH DATASET  logs a file as a model with metrics, some of them on a file as a dataset
 //! folder NAME PATH    logs all files of a folder as a model
 //! fit NAME            calls a tracked function with a dataset as argument, which returns a model and a number
 //! end RUN             ends a run
@@ -151,6 +152,18 @@ fn main() {
             }
             ["register", name, registered, path] => {
                 run().log_model(&Model::new(name).file(path).register_as(registered));
+            }
+            ["measured", name, path, dataset] => {
+                let dataset = Dataset::from_file(dataset);
+                let model = Model::new(name)
+                    .file(path)
+                    .step(3)
+                    .metric("accuracy", 0.5)
+                    .metric_on(&dataset, "accuracy", 0.25)
+                    .metric_on(&dataset, "lost", f64::NAN)
+                    .metric("ratio", f64::INFINITY)
+                    .metric("AR@100", 1);
+                run().log_model(&model);
             }
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
             ["fit", name] => drop(fit(Dataset::from_slice(name, &[0.5_f32, 1.5]), name)),

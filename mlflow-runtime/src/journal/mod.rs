@@ -203,6 +203,7 @@ pub(crate) mod user_files;
 pub(crate) mod wakeup;
 mod writer;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -227,7 +228,7 @@ use writer::{IdleSegments, Writer};
 pub(crate) use quota::DropReason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, with_writer};
 
-use crate::model::key_names::KeyNames;
+use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::sync::{ignore_poison, lock};
 
 /// Sizes, in bytes, of a thread's first, second, third and all later segments. The first ones are small, so
@@ -235,6 +236,9 @@ use crate::sync::{ignore_poison, lock};
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE_SEGMENT_BYTES];
 /// Size, in bytes, of the segments of a thread that logs much.
 const LARGE_SEGMENT_BYTES: u64 = 4 << 20;
+/// Prefix of system metrics. The key prefix of a rank is not added to them, as they are told apart in another
+/// way.
+const SYSTEM_METRIC_PREFIX: &str = "system/";
 
 /// Values that one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
@@ -365,6 +369,23 @@ impl Journal {
     /// whose append is still under way.
     fn next_sequence(&self) -> u64 {
         self.next_sequence.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Returns the name under which a metric is stored, and defers a warning if MLflow refuses its key.
+    pub(crate) fn resolve_metric_name<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        let is_prefixed = !self.key_prefix.is_empty() && !key.starts_with(SYSTEM_METRIC_PREFIX);
+        let prefixed = is_prefixed.then(|| format!("{}{key}", self.key_prefix));
+        let full = prefixed.as_deref().unwrap_or(key);
+        let ResolvedName { name, warning } = self.key_names.resolve(full);
+        if let Some(warning) = warning {
+            let line = warning.message("metric", full, &name);
+            self.deferred_warnings
+                .push(DeferredWarning::KeyName { line });
+        }
+        match name {
+            Cow::Borrowed(_) => prefixed.map_or(Cow::Borrowed(key), Cow::Owned),
+            Cow::Owned(name) => Cow::Owned(name),
+        }
     }
 
     pub(crate) fn current_sequence(&self) -> u64 {

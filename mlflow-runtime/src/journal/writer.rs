@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::journal::deferred_warnings::DeferredWarning;
 use crate::journal::quota::{DropReason, Reservation};
 use crate::journal::record::{self, ArtifactLocation, Definition, Event, MetricRecord};
 use crate::journal::segment::Segment;
 use crate::journal::segment::append::Appender;
 use crate::journal::segment::mapped::SegmentFull;
 use crate::journal::{Journal, NewSegment};
-use crate::model::key_names::ResolvedName;
 use crate::model::metric_key::Key;
 use crate::model::{ArtifactKind, RunIdentity};
 use crate::os::fork;
@@ -31,10 +29,6 @@ const FIRST_DYNAMIC_KEY: u32 = 1 << 31;
 pub(crate) fn is_interned(id: u32) -> bool {
     id < FIRST_DYNAMIC_KEY
 }
-
-/// Prefix of system metrics. The key prefix of a rank is not added to them, as they are told apart in another
-/// way.
-const SYSTEM_METRIC_PREFIX: &str = "system/";
 
 thread_local! {
     /// Writers of this thread, one per journal. There is almost always only one, as there is one destination.
@@ -445,20 +439,7 @@ impl OpenSegment {
     }
 
     fn append_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<(), SegmentFull> {
-        let mut key = Cow::Borrowed(name);
-        if !journal.key_prefix.is_empty() && !name.starts_with(SYSTEM_METRIC_PREFIX) {
-            key.to_mut().insert_str(0, &journal.key_prefix);
-        }
-        let ResolvedName {
-            name,
-            warning: news,
-        } = journal.key_names.resolve(&key);
-        if let Some(news) = news {
-            let line = news.message("metric", &key, &name);
-            journal
-                .deferred_warnings
-                .push(DeferredWarning::KeyName { line });
-        }
+        let name = journal.resolve_metric_name(name);
         self.appender.append(&Definition::Key { id, name }.encode())
     }
 }

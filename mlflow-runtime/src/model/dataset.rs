@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Tag;
+use crate::model::{ArtifactKind, Tag};
 
 /// Dataset that a run used, as a store writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,13 @@ pub(crate) struct FileVersion {
 }
 
 impl DatasetRecord {
+    /// Returns the path and the bytes of the artifact that the record is in the journal.
+    pub(crate) fn to_artifact(&self) -> (String, Vec<u8>) {
+        // Writing texts and numbers into memory does not fail.
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        (ArtifactKind::dataset_path(&self.name, &bytes), bytes)
+    }
+
     /// Returns the dataset as a store writes it. `file_digest` gets the name of the dataset, a file and the
     /// fallback, and returns the digest if it was not known.
     pub(crate) fn into_input(
@@ -80,18 +87,29 @@ impl DatasetRecord {
             profile,
             tags,
         } = self;
-        let digest = match digest {
-            RecordedDigest::Known(digest) => digest,
-            RecordedDigest::OfFile { file, fallback } => file_digest(&name, file, fallback),
-        };
         InputDataset {
+            digest: digest.resolve(&name, file_digest),
             name,
-            digest,
             source_type,
             source,
             schema,
             profile,
             tags,
+        }
+    }
+}
+
+impl RecordedDigest {
+    /// Returns the digest of the dataset `name`. `file_digest` gets the name, a file and the fallback, and returns
+    /// the digest if it was not known.
+    pub(crate) fn resolve(
+        self,
+        name: &str,
+        file_digest: impl FnOnce(&str, FileVersion, String) -> String,
+    ) -> String {
+        match self {
+            Self::Known(digest) => digest,
+            Self::OfFile { file, fallback } => file_digest(name, file, fallback),
         }
     }
 }

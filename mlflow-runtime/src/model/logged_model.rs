@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::model_metric::RecordedMetric;
 use crate::model::{Param, Tag};
 
 /// Logged model to be created.
@@ -77,6 +78,8 @@ pub(crate) struct ModelRecord {
     pub(crate) params: Vec<Param>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<Tag>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) metrics: Vec<RecordedMetric>,
     pub(crate) step: i64,
     /// Flavors by name, as `MLmodel` holds them.
     pub(crate) flavors: Value,

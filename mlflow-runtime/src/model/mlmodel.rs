@@ -18,6 +18,7 @@ pub(crate) fn to_mlmodel(record: &ModelRecord, model: &StoredModel, run_id: &str
         files,
         params: _,
         tags: _,
+        metrics: _,
         step: _,
         flavors,
         signature,

@@ -44,7 +44,8 @@ pub(crate) use rest::fuzz_support;
 
 pub use crate::config::multipart::MultipartUploads;
 pub use crate::model::{
-    ExperimentRef, InputDataset, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    DatasetId, ExperimentRef, InputDataset, Metric, ModelMetric, ModelStatus, NewModel, Param,
+    RunStatus, StoredModel, Tag,
 };
 pub(crate) use catalog::{
     ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,
@@ -310,6 +311,18 @@ pub trait Store: Send {
         model: &StoredModel,
         key: &str,
         name: &str,
+    ) -> Result<(), StoreError>;
+
+    /// Logs metrics of the run that are also those of a logged model. Points that the run, or the model, already
+    /// has are not doubled.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if the store refuses any of the metrics. The others may or may not be written then.
+    async fn log_model_metrics(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        metrics: &[ModelMetric],
     ) -> Result<(), StoreError>;
 
     /// Logs a logged model as an output of the run at a step. If the run already has the model as an output,

@@ -34,7 +34,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use crate::entities::{DatasetInput, MetricPoint};
-pub use recorded::{RecordedModel, RecordedRun};
+pub use crate::model::DatasetId;
+pub use recorded::{RecordedModel, RecordedModelMetric, RecordedRun};
 
 use crate::journal;
 use crate::model::RunStatus;

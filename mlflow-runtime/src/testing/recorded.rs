@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::entities::{DatasetInput, MetricPoint};
 use crate::environment;
-use crate::model::RunStatus;
 use crate::model::mlmodel::MLMODEL_FILE;
 use crate::model::tag_keys;
+use crate::model::{DatasetId, ModelMetric, RunStatus};
 use crate::run::callsite::Callsite;
 use crate::store::{StoredModelData, StoredRunData, TableFile};
 
@@ -71,12 +71,40 @@ pub struct RecordedModel {
     pub params: BTreeMap<String, String>,
     /// Tags by key.
     pub tags: BTreeMap<String, String>,
+    /// Metrics in the order in which they were logged.
+    pub metrics: Vec<RecordedModelMetric>,
     /// Name of the flavor; `None` for a model without one.
     pub flavor: Option<String>,
     /// Status, as MLflow names it: `READY` once all files are there, `UPLOAD_FAILED` if one was rejected.
     pub status: &'static str,
     /// Step at which the model was logged.
     pub step: i64,
+}
+
+/// Metric of a model that a run has logged.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RecordedModelMetric {
+    /// Name of the metric.
+    pub key: String,
+    /// Value of the metric.
+    pub value: f64,
+    /// Step of the model.
+    pub step: i64,
+    /// Dataset on which the model was measured.
+    pub dataset: Option<DatasetId>,
+}
+
+impl From<ModelMetric> for RecordedModelMetric {
+    fn from(metric: ModelMetric) -> Self {
+        let ModelMetric { point, dataset } = metric;
+        Self {
+            key: point.key.to_string(),
+            value: point.value,
+            step: point.step,
+            dataset,
+        }
+    }
 }
 
 impl From<StoredModelData> for RecordedModel {
@@ -88,6 +116,7 @@ impl From<StoredModelData> for RecordedModel {
             status,
             params,
             mut tags,
+            metrics,
             files,
             step,
         } = model;
@@ -98,6 +127,7 @@ impl From<StoredModelData> for RecordedModel {
             model_type,
             params,
             tags,
+            metrics: metrics.into_iter().map(Into::into).collect(),
             flavor: files.get(MLMODEL_FILE).and_then(|file| flavor_of(file)),
             files,
             status: status.strip_prefix("LOGGED_MODEL_").unwrap_or(status),
@@ -125,6 +155,7 @@ impl fmt::Debug for RecordedModel {
             files,
             params,
             tags,
+            metrics,
             flavor,
             status,
             step,
@@ -144,6 +175,9 @@ impl fmt::Debug for RecordedModel {
         }
         if !tags.is_empty() {
             debug.field("tags", tags);
+        }
+        if !metrics.is_empty() {
+            debug.field("metrics", metrics);
         }
         debug.finish()
     }

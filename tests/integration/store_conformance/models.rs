@@ -4,16 +4,24 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 
-use mlflow::store::{ArtifactContent, ModelStatus, NewModel, StoredModel, StoredModelData};
+use mlflow::store::{
+    ArtifactContent, Batch, DatasetId, ModelMetric, ModelStatus, NewModel, StoredModel,
+    StoredModelData,
+};
 
-use super::{Expected, Subject, is_blocked, is_missing, is_rejected, param, start, tag};
-use crate::support::seen::SeenModel;
+use super::{
+    Expected, Subject, expect_point, is_blocked, is_missing, is_rejected, metric, param, start, tag,
+};
+use crate::support::seen::{SeenModel, SeenModelMetric};
 use crate::support::unique;
 
 pub(super) fn seen(model: &StoredModelData) -> SeenModel {
     let mut tags = model.tags.clone();
     tags.retain(|key, _| !key.starts_with("mlflow."));
+    let mut metrics: Vec<_> = model.metrics.iter().map(seen_metric).collect();
+    metrics.sort();
     SeenModel {
+        metrics,
         name: model.name.clone(),
         status: model.status.as_str().to_owned(),
         model_type: model.model_type.clone().unwrap_or_default(),
@@ -23,6 +31,15 @@ pub(super) fn seen(model: &StoredModelData) -> SeenModel {
         files: { model.files.iter() }
             .map(|(path, bytes)| (path.clone(), bytes.len() as u64))
             .collect(),
+    }
+}
+
+fn seen_metric(metric: &ModelMetric) -> SeenModelMetric {
+    let ModelMetric { point, dataset } = metric;
+    let dataset = dataset.as_ref();
+    SeenModelMetric {
+        dataset: dataset.map(|DatasetId { name, digest }| (name.clone(), digest.clone())),
+        ..SeenModelMetric::new(&point.key, point.timestamp_ms, point.step, point.value)
     }
 }
 
@@ -107,6 +124,39 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
             .await
             .expect("an output");
     }
+    // One point was logged to the run before, and each request is repeated.
+    let on = |name: &str| {
+        let (name, digest) = (name.to_owned(), "d1".to_owned());
+        Some(DatasetId { name, digest })
+    };
+    let metrics: Vec<_> = [
+        (metric("auc/ü", -3, 1_700_000_000_000, 0.5), None),
+        (metric("auc/ü", -3, 1_700_000_000_001, 0.5), on("dätä")),
+        (metric("nan", 5, 1_700_000_000_000, f64::NAN), on("dätä")),
+        (metric("inf", 5, 1_700_000_000_000, f64::NEG_INFINITY), None),
+    ]
+    .map(|(point, dataset)| ModelMetric { point, dataset })
+    .into();
+    let first = [metrics[0].point.clone()];
+    let batch = Batch {
+        metrics: &first,
+        ..Batch::default()
+    };
+    store.log_batch(&run, &batch).await.expect("a point");
+    for part in [&metrics[..2], &metrics, &metrics] {
+        let logged = store.log_model_metrics(&run, &model, part).await;
+        logged.expect("metrics of the model");
+    }
+    for metric in &metrics {
+        expect_point(&mut run_seen, &metric.point);
+    }
+    let bad = [ModelMetric {
+        point: metric("a=b", 1, 1, 1.0),
+        dataset: None,
+    }];
+    is_rejected(store.log_model_metrics(&run, &model, &bad).await, "a=b");
+    let mut metrics: Vec<_> = metrics.iter().map(seen_metric).collect();
+    metrics.sort();
     for status in [ModelStatus::Ready, ModelStatus::Ready] {
         store
             .set_model_status(&model, status)
@@ -120,6 +170,7 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
         name: "näme 名前".to_owned(),
         status: "LOGGED_MODEL_READY".to_owned(),
         model_type: "kind/of.it".to_owned(),
+        metrics,
         params,
         tags: map(&[("t", "2"), ("u", "x")]),
         step: 5,

@@ -68,6 +68,9 @@ from mlflow import MlflowClient
 client = MlflowClient("sqlite:///" + sys.argv[1])
 def number(point):
     return [point.key, point.step, point.timestamp, repr(point.value)]
+def number_of(metric):
+    return dict(key=metric.key, value=repr(metric.value), timestamp=metric.timestamp, step=metric.step,
+        dataset_name=metric.dataset_name, dataset_digest=metric.dataset_digest)
 def described(output):
     model = client.get_logged_model(output.model_id)
     root = model.artifact_location
@@ -76,7 +79,7 @@ def described(output):
     pairs = lambda values: [dict(key=k, value=v) for k, v in values.items()]
     return dict(
         info=dict(name=model.name, status="LOGGED_MODEL_" + status, model_type=model.model_type, tags=pairs(model.tags)),
-        data=dict(params=pairs(model.params)), step=output.step,
+        data=dict(params=pairs(model.params), metrics=[number_of(m) for m in model.metrics or []]), step=output.step,
         files={os.path.relpath(file, root): os.path.getsize(file) for file in files})
 runs = []
 for run_id in sys.argv[2:]:

@@ -94,6 +94,41 @@ impl SeenInput {
     }
 }
 
+/// Metric of a logged model, with its value as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeenModelMetric {
+    pub(crate) key: String,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) step: i64,
+    pub(crate) value: String,
+    /// Name and digest of the dataset.
+    pub(crate) dataset: Option<(String, String)>,
+}
+
+impl SeenModelMetric {
+    /// Returns a metric as MLflow holds it, which knows no NaN and no infinity here.
+    pub(crate) fn new(key: &str, timestamp_ms: i64, step: i64, value: f64) -> Self {
+        let value = if value.is_nan() { 0.0 } else { value };
+        Self {
+            key: key.to_owned(),
+            timestamp_ms,
+            step,
+            value: value.clamp(f64::MIN, f64::MAX).to_string(),
+            dataset: None,
+        }
+    }
+
+    fn of_rest(metric: &Value) -> Self {
+        let integer = |field: &str| metric[field].as_i64().unwrap_or(0);
+        let (step, value) = (integer("step"), number(&metric["value"]));
+        let name = metric["dataset_name"].as_str();
+        Self {
+            dataset: name.map(|name| (name.to_owned(), text(&metric["dataset_digest"]))),
+            ..Self::new(&text(&metric["key"]), integer("timestamp"), step, value)
+        }
+    }
+}
+
 /// Logged model as an output of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeenModel {
@@ -103,6 +138,7 @@ pub(crate) struct SeenModel {
     pub(crate) params: BTreeMap<String, String>,
     /// Tags other than MLflow's own.
     pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) metrics: Vec<SeenModelMetric>,
     pub(crate) step: i64,
     /// Sizes of the files by path.
     pub(crate) files: BTreeMap<String, u64>,
@@ -114,7 +150,12 @@ impl SeenModel {
         let (info, data) = (&model["info"], &model["data"]);
         let mut tags = pairs(&info["tags"]);
         tags.retain(|key, _| !key.starts_with("mlflow."));
+        let metrics = data["metrics"].as_array().map(Vec::as_slice);
+        let metrics = metrics.unwrap_or_default().iter();
+        let mut metrics: Vec<_> = metrics.map(SeenModelMetric::of_rest).collect();
+        metrics.sort();
         Self {
+            metrics,
             name: text(&info["name"]),
             status: text(&info["status"]),
             model_type: text(&info["model_type"]),

@@ -42,14 +42,17 @@ enum DigestedSchema<'a> {
 impl LiveRun<'_> {
     /// Logs a dataset as an input of the run. An empty context is none.
     pub(in crate::run) fn log_dataset(&self, dataset: &Dataset, context: &str) {
-        let record = self.dataset_record(dataset, context);
-        // Writing texts and numbers into memory does not fail.
-        let bytes = serde_json::to_vec(&record).unwrap_or_default();
-        let path = ArtifactKind::dataset_path(&record.name, &bytes);
-        self.log_artifact_bytes(ArtifactKind::Dataset, &bytes, &path);
+        let (path, bytes) = self.dataset_record(dataset, context).to_artifact();
+        self.log_dataset_record(&path, &bytes);
     }
 
-    fn dataset_record(&self, dataset: &Dataset, context: &str) -> DatasetRecord {
+    /// Logs the artifact of a dataset's record.
+    pub(in crate::run) fn log_dataset_record(&self, path: &str, bytes: &[u8]) {
+        self.log_artifact_bytes(ArtifactKind::Dataset, bytes, path);
+    }
+
+    /// Returns a dataset as the journal records it. An empty context is none.
+    pub(in crate::run) fn dataset_record(&self, dataset: &Dataset, context: &str) -> DatasetRecord {
         let Dataset {
             name: _,
             digest,

@@ -3,6 +3,7 @@
 //! Invariant: no file is touched before the model is logged.
 
 mod flavor;
+mod metric;
 mod record;
 mod signature;
 
@@ -18,7 +19,9 @@ pub use signature::{Signature, TensorType};
 
 use crate::capture::Text;
 use crate::model::limits;
-use crate::run::metric_value::Step;
+use crate::run::dataset::Dataset;
+use crate::run::metric_value::{MetricValue, Step};
+use metric::GivenMetric;
 
 /// Trained model with its files, to be logged with [`log_model`](crate::log_model()).
 ///
@@ -59,6 +62,7 @@ pub struct Model {
     input_example: Option<Result<Vec<u8>, String>>,
     params: Vec<(String, String)>,
     tags: Vec<(String, String)>,
+    metrics: Vec<GivenMetric>,
     model_type: Option<String>,
     step: i64,
     registered_name: Option<String>,
@@ -87,6 +91,7 @@ impl Model {
             input_example: None,
             params: Vec::new(),
             tags: Vec::new(),
+            metrics: Vec::new(),
             model_type: None,
             step: 0,
             registered_name: None,
@@ -184,6 +189,59 @@ impl Model {
     pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
         self.tags
             .push((key.into(), bounded_text(limits::TAG_VALUE_CHARS, &value)));
+        self
+    }
+
+    /// Adds a metric of the model, which is logged on the run, too, at the model's [`step`](Self::step).
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// mlflow::log_model(&Model::new("net").bytes("weights.bin", [0]).step(100).metric("accuracy", 0.97));
+    /// # drop(run);
+    /// # assert_eq!(fake.runs()[0].models[0].metrics[0].value, 0.97);
+    /// # fake.assert_metric("accuracy", &[(100, 0.97)]);
+    /// ```
+    ///
+    /// The metric is on the run at once, and on the model when the store has the model. A metric stays on the run
+    /// if its model is rejected.
+    pub fn metric(mut self, key: impl Into<String>, value: impl MetricValue) -> Self {
+        self.metrics.push(GivenMetric {
+            key: key.into(),
+            value: value.as_metric(),
+            dataset: None,
+        });
+        self
+    }
+
+    /// Adds a metric that was measured on a dataset, as [`metric`](Self::metric) does. The dataset becomes an
+    /// input of the run, without a context. To give one, pass the dataset to [`log_input`](crate::log_input())
+    /// before.
+    ///
+    /// ```
+    /// # use mlflow::{Dataset, Model};
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// let test_set = Dataset::new("digits-test").digest("v7");
+    /// let net = Model::new("net").bytes("weights.bin", [0]).metric_on(&test_set, "accuracy", 0.93);
+    /// mlflow::log_model(&net);
+    /// # drop(run);
+    /// # let metric = &fake.runs()[0].models[0].metrics[0];
+    /// # assert_eq!(metric.dataset.as_ref().map(|dataset| (&*dataset.name, &*dataset.digest)), Some(("digits-test", "v7")));
+    /// # assert_eq!(fake.runs()[0].inputs[0].name, "digits-test");
+    /// ```
+    pub fn metric_on(
+        mut self,
+        dataset: &Dataset,
+        key: impl Into<String>,
+        value: impl MetricValue,
+    ) -> Self {
+        self.metrics.push(GivenMetric {
+            key: key.into(),
+            value: value.as_metric(),
+            dataset: Some(dataset.clone()),
+        });
         self
     }
 

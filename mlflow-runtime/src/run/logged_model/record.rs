@@ -16,6 +16,7 @@ use super::flavor::{self, Content, Flavor};
 use super::{Model, ModelSource};
 use crate::model::logged_model::{ModelPath, ModelRecord};
 use crate::model::mlmodel::{INPUT_EXAMPLE_FILE, MLMODEL_FILE};
+use crate::model::model_metric::RecordedMetric;
 use crate::model::{ArtifactKind, NewModel, Param, Tag, limits, tag_keys};
 use crate::run::artifact::Prepared;
 use crate::run::handle::LiveRun;
@@ -34,14 +35,15 @@ type Files<'m> = BTreeMap<String, FileContent<'m>>;
 impl LiveRun<'_> {
     /// Logs a model as an output of the run.
     pub(in crate::run) fn log_model(&self, model: &Model) {
-        if let Err(fault) = self.try_log_model(model) {
+        let metrics = self.log_model_metrics(model);
+        if let Err(fault) = self.try_log_model(model, metrics) {
             self.tracker
                 .warn_rejected("model", &model.name, format_args!("{fault}"));
         }
     }
 
     /// Logs a model, or returns the reason why it is not logged.
-    fn try_log_model(&self, model: &Model) -> Result<(), String> {
+    fn try_log_model(&self, model: &Model, metrics: Vec<RecordedMetric>) -> Result<(), String> {
         let Model {
             name,
             sources,
@@ -50,6 +52,7 @@ impl LiveRun<'_> {
             input_example,
             params,
             tags,
+            metrics: _,
             model_type,
             step,
             registered_name,
@@ -132,6 +135,7 @@ impl LiveRun<'_> {
                     value: text("model tag", value, limits::TAG_VALUE_CHARS),
                 })
                 .collect(),
+            metrics,
             step: *step,
             flavors,
             signature,

@@ -46,7 +46,12 @@ impl Delivery {
 
 impl FileDigests {
     /// Returns the digest of a file, or the fallback if the file is no longer as it was.
-    fn find(&self, dataset: &str, file: FileVersion, fallback: String) -> String {
+    pub(in crate::shipper) fn find(
+        &self,
+        dataset: &str,
+        file: FileVersion,
+        fallback: String,
+    ) -> String {
         if let Some(known) = self.digests.borrow().get(&file) {
             return known.clone();
         }

@@ -46,6 +46,32 @@ impl KnownModels {
     }
 }
 
+/// Parts of a stored model that the store has rejected.
+#[derive(Default)]
+struct PartFaults(Vec<String>);
+
+impl PartFaults {
+    /// Keeps the rejection of a part, whose result for the model `what` tells. Returns any other error.
+    fn keep(&mut self, result: Result<(), StoreError>, what: &str) -> Result<(), StoreError> {
+        match result {
+            Err(StoreError::Rejected { reason }) => {
+                self.0.push(format!("it is stored, {what}: {reason}"));
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn into_result(self) -> Result<(), StoreError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Rejected {
+            reason: self.0.join("; ").into(),
+        })
+    }
+}
+
 impl Delivery {
     /// Writes a file of a logged model, and creates the model if it is not there.
     ///
@@ -123,6 +149,14 @@ impl Delivery {
             .describe_model(&model, &record.params, &record.tags)
             .await?;
         self.store.log_output(run, &model, record.step).await?;
+        let mut faults = PartFaults::default();
+        let metrics: Vec<_> = { record.metrics.iter() }
+            .map(|metric| metric.to_metric(|name, file, or| self.file_digests.find(name, file, or)))
+            .collect();
+        if !metrics.is_empty() {
+            let logged = self.store.log_model_metrics(run, &model, &metrics).await;
+            faults.keep(logged, "without its metrics")?;
+        }
         if status == ModelStatus::Pending {
             let ready = ModelStatus::Ready;
             self.store.set_model_status(&model, ready).await?;
@@ -131,17 +165,11 @@ impl Delivery {
             && let Some(name) = &record.registered_name
         {
             let registered = self.store.register_model(run, &model, path.key, name).await;
-            registered.map_err(|error| match error {
-                StoreError::Rejected { reason } => StoreError::Rejected {
-                    reason: format!("it is stored, but not registered as {name:?}: {reason}")
-                        .into(),
-                },
-                error => error,
-            })?;
+            faults.keep(registered, &format!("but not registered as {name:?}"))?;
         }
         // A creation without an answer may have been carried out after the model was looked for.
         self.store.create_model(run, &path.model()).await?;
-        Ok(())
+        faults.into_result()
     }
 
     /// Returns an error unless the store has all files of the model.

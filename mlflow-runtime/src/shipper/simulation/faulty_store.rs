@@ -22,7 +22,9 @@ use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::determinism::Random;
 use crate::entities::FileInfo;
 use crate::model::tag_keys;
-use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
+use crate::model::{
+    ExperimentRef, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+};
 use crate::store::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MemoryStore, NewRun, Store, StoreError,
     StoreInfo, StoredRun, StoredRunData,
@@ -1045,6 +1047,19 @@ impl Store for FaultyStore {
         self.ask(self.call_for_run(Route::Batch, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.register_model(run, model, key, name))
+        })
+        .await
+    }
+
+    async fn log_model_metrics(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        metrics: &[ModelMetric],
+    ) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.log_model_metrics(run, model, metrics))
         })
         .await
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{
-    ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
 };
 use crate::sync::lock;
 use crate::time::now_ms;
@@ -90,7 +90,7 @@ pub struct StoredRunData {
 }
 
 /// Logged model with its files, as [`MemoryStore::runs`] returns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoredModelData {
     /// Id of the model.
     pub model_id: String,
@@ -104,6 +104,8 @@ pub struct StoredModelData {
     pub params: BTreeMap<String, String>,
     /// Tags by key.
     pub tags: BTreeMap<String, String>,
+    /// Metrics in the order of their arrival, each once.
+    pub metrics: Vec<ModelMetric>,
     /// Contents of the files, by path.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Step at which the model is an output of its run; `None` if it is not yet.
@@ -636,6 +638,7 @@ impl Store for MemoryStore {
                 status: ModelStatus::Pending,
                 params: BTreeMap::new(),
                 tags: BTreeMap::from([key]),
+                metrics: Vec::new(),
                 files: BTreeMap::new(),
                 step: None,
             });
@@ -709,6 +712,33 @@ impl Store for MemoryStore {
         name: &str,
     ) -> Result<(), StoreError> {
         register_model(self, run, model, key, name).await
+    }
+
+    async fn log_model_metrics(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        metrics: &[ModelMetric],
+    ) -> Result<(), StoreError> {
+        let points: Vec<Metric> = metrics.iter().map(|metric| metric.point.clone()).collect();
+        self.log_batch(run, &Batch::of_metrics(&points)).await?;
+        let mut state = self.lock_state();
+        let known = &mut state.logged_model(model)?.metrics;
+        for metric in metrics {
+            let id = |metric: &ModelMetric| {
+                let Metric {
+                    key,
+                    timestamp_ms,
+                    step,
+                    value: _,
+                } = &metric.point;
+                (key.clone(), *timestamp_ms, *step)
+            };
+            if !known.iter().any(|known| id(known) == id(metric)) {
+                known.push(metric.clone());
+            }
+        }
+        Ok(())
     }
 
     async fn log_output(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Batch, InputDataset, NewRun, StoreError, StoredRun};
 use crate::model::tag_keys;
-use crate::model::{Metric, RunStatus, Tag};
+use crate::model::{DatasetId, Metric, ModelMetric, RunStatus, Tag};
 
 /// Size beyond which the next entry goes into a new body: proxies and Databricks refuse more than 1 MB.
 const MAX_BODY_BYTES: usize = 900_000;
@@ -385,6 +385,38 @@ pub(super) fn metrics_body(run_id: &str, points: &[&Metric]) -> Vec<u8> {
             body.push(b',');
         }
         write_metric(&mut body, metric);
+    }
+    body.extend_from_slice(b"]}");
+    body
+}
+
+/// Returns one body with these metrics of a logged model.
+pub(super) fn model_metrics_body(
+    run_id: &str,
+    model_id: &str,
+    metrics: &[&ModelMetric],
+) -> Vec<u8> {
+    let mut body = b"{\"run_id\":".to_vec();
+    write_string(&mut body, run_id);
+    body.extend_from_slice(b",\"metrics\":[");
+    for (index, ModelMetric { point, dataset }) in metrics.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        write_metric(&mut body, point);
+        // The point's closing brace.
+        body.pop();
+        let mut link = vec![("model_id", model_id)];
+        if let Some(DatasetId { name, digest }) = dataset {
+            link.extend([("dataset_name", &**name), ("dataset_digest", digest)]);
+        }
+        for (field, value) in link {
+            body.push(b',');
+            write_string(&mut body, field);
+            body.push(b':');
+            write_string(&mut body, value);
+        }
+        body.push(b'}');
     }
     body.extend_from_slice(b"]}");
     body

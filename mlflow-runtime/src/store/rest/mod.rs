@@ -42,7 +42,7 @@ use super::{
 use crate::config::multipart::MultipartUploads;
 use crate::entities::FileInfo;
 use crate::model::{
-    ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
 };
 use crate::time::now_ms;
 #[cfg(feature = "__bench")]
@@ -595,6 +595,16 @@ impl Store for RestStore {
         name: &str,
     ) -> Result<(), StoreError> {
         register_model(self, run, model, key, name).await
+    }
+
+    async fn log_model_metrics(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        metrics: &[ModelMetric],
+    ) -> Result<(), StoreError> {
+        let sent = models::log_metrics(&self.http, run, model, metrics).await;
+        self.recheck_refused_write(&run.run_id, sent).await
     }
 
     async fn log_output(

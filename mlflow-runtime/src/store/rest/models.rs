@@ -12,10 +12,12 @@ use super::error::{Cause, RequestError};
 use super::http::{HttpClient, Idempotency};
 use super::json::{self, EmptyResponse, KeyValue, to_json};
 use super::{StoreError, StoredRun};
-use crate::model::{ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys};
+use crate::model::{ModelMetric, ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys};
 
 /// Number of params that one request holds, as those of MLflow's Python client.
 const PARAMS_PER_REQUEST: usize = 100;
+/// Number of metrics that one request holds, as MLflow allows it.
+const METRICS_PER_REQUEST: usize = 1000;
 /// Longest chain of folders that is listed.
 const MAX_DEPTH: usize = 64;
 
@@ -284,6 +286,41 @@ pub(super) async fn describe(
         let repeat = Idempotency::Idempotent;
         let path = format!("{path}/tags");
         let EmptyResponse {} = http.call(Method::PATCH, &path, body, repeat).await?;
+    }
+    Ok(())
+}
+
+/// Logs metrics of the run that are also those of the model. The server connects a point of the run with the model
+/// also if it has the point already.
+pub(super) async fn log_metrics(
+    http: &HttpClient,
+    run: &StoredRun,
+    model: &StoredModel,
+    metrics: &[ModelMetric],
+) -> Result<(), RequestError> {
+    let (nan, numbers): (Vec<_>, Vec<_>) =
+        { metrics.iter() }.partition(|metric| metric.point.value.is_nan());
+    let mut is_nan_refused = false;
+    // Releases up to 3.14 refuse a request that holds a NaN point which they have already.
+    let requests = numbers.chunks(METRICS_PER_REQUEST).chain(nan.chunks(1));
+    for part in requests {
+        let body = json::model_metrics_body(&run.run_id, &model.model_id, part);
+        match http
+            .post("runs/log-batch", body, Idempotency::Idempotent)
+            .await
+        {
+            Ok(EmptyResponse {}) => {}
+            Err(failure) if failure.is_duplicate_point() => is_nan_refused = true,
+            Err(failure) => return Err(failure),
+        }
+    }
+    if is_nan_refused {
+        return Err(StoreError::Rejected {
+            reason: "those that are NaN are on the run only, because MLflow shows a NaN on a model since 3.15: upgrade \
+                     the server"
+                .into(),
+        }
+        .into());
     }
     Ok(())
 }

@@ -62,15 +62,15 @@ fn insert_params(
 
 /// Metric point as the columns hold it.
 #[derive(Clone, Copy)]
-struct MetricRow {
-    step: i64,
-    timestamp: i64,
-    value: f64,
-    is_nan: bool,
+pub(super) struct MetricRow {
+    pub(super) step: i64,
+    pub(super) timestamp: i64,
+    pub(super) value: f64,
+    pub(super) is_nan: bool,
 }
 
 impl MetricRow {
-    fn from_metric(metric: &Metric) -> Self {
+    pub(super) fn from_metric(metric: &Metric) -> Self {
         let is_nan = metric.value.is_nan();
         // No column can hold a NaN, and MLflow stores an infinity as the largest finite value.
         let value = if is_nan {

@@ -34,7 +34,9 @@ use super::{
     StoreError, StoreInfo, StoredRun, local_artifacts, validate,
 };
 use crate::entities::FileInfo;
-use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
+use crate::model::{
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+};
 use error::SqliteError;
 use open::{MissingFile, OpenDatabase};
 
@@ -333,6 +335,21 @@ impl Store for SqliteStore {
         name: &str,
     ) -> Result<(), StoreError> {
         register_model(self, run, model, key, name).await
+    }
+
+    async fn log_model_metrics(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        metrics: &[ModelMetric],
+    ) -> Result<(), StoreError> {
+        let points: Vec<Metric> = metrics.iter().map(|metric| metric.point.clone()).collect();
+        let batch = Batch::of_metrics(&points);
+        validate::check_batch(&batch)?;
+        self.with_connection(|db| {
+            log_batch::write_batch(db, &run.run_id, &batch)?;
+            models::log_metrics(db, run, model, metrics)
+        })
     }
 
     async fn log_output(

@@ -6,8 +6,11 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 
 use super::error::SqliteError;
+use super::log_batch::MetricRow;
 use super::{StoreError, StoredRun, columns, runs};
-use crate::model::{ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys};
+use crate::model::{
+    DatasetId, ModelMetric, ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys,
+};
 use crate::time;
 
 /// Creates the model, unless it exists.
@@ -139,6 +142,51 @@ pub(super) fn describe(
     }
     for Tag { key, value } in tags {
         insert_tag(&transaction, model, key, value)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Connects metrics of the run with the model.
+pub(super) fn log_metrics(
+    db: &mut Connection,
+    run: &StoredRun,
+    model: &StoredModel,
+    metrics: &[ModelMetric],
+) -> Result<(), SqliteError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    runs::require_active_run(&transaction, &run.run_id)?;
+    status(&transaction, model)?;
+    for ModelMetric { point, dataset } in metrics {
+        let MetricRow {
+            step,
+            timestamp,
+            value,
+            is_nan: _,
+        } = MetricRow::from_metric(point);
+        let (name, digest) = match dataset {
+            Some(DatasetId { name, digest }) => (Some(name), Some(digest)),
+            None => (None, None),
+        };
+        transaction
+            .prepare_cached(
+                "INSERT INTO logged_model_metrics
+                     (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, experiment_id, run_id,
+                      dataset_name, dataset_digest)
+                 VALUES (:model, :key, :time, :step, :value, :experiment, :run, :dataset, :digest)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(named_params! {
+                ":model": model.model_id,
+                ":key": &*point.key,
+                ":time": timestamp,
+                ":step": step,
+                ":value": value,
+                ":experiment": model.experiment_id,
+                ":run": run.run_id,
+                ":dataset": name,
+                ":digest": digest,
+            })?;
     }
     transaction.commit()?;
     Ok(())
