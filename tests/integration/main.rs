@@ -27,6 +27,7 @@ mod images;
 mod macros;
 mod many_artifacts;
 mod model_metrics;
+mod model_registration;
 mod models;
 mod multipart_uploads;
 #[cfg(feature = "object-store")]

@@ -138,6 +138,34 @@ pub(crate) fn find_registered_name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns the reason why MLflow would refuse this alias in every call, as a clause; `None` if MLflow accepts it.
+pub(crate) fn find_alias_fault(alias: &str) -> Option<&'static str> {
+    let is_alias_char = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    if alias.is_empty() {
+        Some("is empty")
+    } else if !alias.chars().all(is_alias_char) {
+        Some("holds another character than letters, digits, `_` and `-`")
+    } else if alias.chars().count() > ALIAS_CHARS {
+        Some("is longer than 255 characters")
+    } else {
+        None
+    }
+}
+
+/// Returns the reason why this alias cannot be set, as a clause: MLflow refuses it, or reserves it for the newest
+/// version or for the number of a version.
+pub(crate) fn find_new_alias_fault(alias: &str) -> Option<&'static str> {
+    let digits = alias.strip_prefix(['v', 'V']).unwrap_or_default();
+    let is_version = !digits.is_empty() && digits.chars().all(char::is_numeric);
+    let is_reserved = is_version || is_latest_alias(alias);
+    find_alias_fault(alias).or_else(|| is_reserved.then_some("is reserved by MLflow"))
+}
+
+/// Returns true if the alias names the newest version of a model, without ever being set.
+pub(crate) fn is_latest_alias(alias: &str) -> bool {
+    alias.eq_ignore_ascii_case("latest")
+}
+
 /// Returns the reason why MLflow would refuse this metric, param or tag key; `None` if MLflow accepts the
 /// key.
 pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {

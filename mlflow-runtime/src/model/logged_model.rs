@@ -35,6 +35,19 @@ pub struct StoredModel {
     pub artifact_uri: String,
 }
 
+/// Registration of a logged model as a version of a registered model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration<'a> {
+    /// Key of the logged model, by which a version is found again.
+    pub key: &'a str,
+    /// Name of the registered model.
+    pub name: &'a str,
+    /// Aliases that the version gets.
+    pub aliases: &'a [String],
+    /// Tags of the version.
+    pub tags: &'a [Tag],
+}
+
 /// Status of a logged model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelStatus {
@@ -93,6 +106,11 @@ pub(crate) struct ModelRecord {
     /// Name of the registered model of which the model becomes a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) registered_name: Option<String>,
+    /// Aliases and tags of the version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) aliases: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) version_tags: Vec<Tag>,
 }
 
 /// Path of an artifact that belongs to a model: `key/name` for the model's record and `key/name/path` for a file.

@@ -25,6 +25,8 @@ pub(crate) fn to_mlmodel(record: &ModelRecord, model: &StoredModel, run_id: &str
         input_example,
         utc_time_created,
         registered_name: _,
+        aliases: _,
+        version_tags: _,
     } = record;
     let mut fields = Map::new();
     let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);

@@ -18,7 +18,7 @@ mod yaml;
 
 pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, PathNamespace, TableChunk};
 pub use dataset::InputDataset;
-pub use logged_model::{ModelStatus, NewModel, StoredModel};
+pub use logged_model::{ModelStatus, NewModel, Registration, StoredModel};
 pub use model_metric::{DatasetId, ModelMetric};
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

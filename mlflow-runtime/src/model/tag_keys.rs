@@ -34,6 +34,8 @@ pub(crate) const RUN_KEY: &str = "mlflow.rust.runKey";
 pub(crate) const FORMER_RUN_KEY: &str = "mlflow_rs.run_key";
 /// The key of a logged model, by which the model and its registered version are found again after a lost answer.
 pub(crate) const MODEL_KEY: &str = "mlflow.rust.modelKey";
+/// Tag of a logged model: the versions of registered models that it is, as JSON.
+pub(crate) const MODEL_VERSIONS: &str = "mlflow.modelVersions";
 /// The tables of a run: JSON of a list, which the page and `load_table` of Python's client read.
 pub(crate) const LOGGED_ARTIFACTS: &str = "mlflow.loggedArtifacts";
 /// Set to `True` on a run with images by step, which the page then shows.

@@ -18,7 +18,7 @@ use crate::entities::{
     Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
     NewRegisteredModel, RegisteredModel, Run, RunUpdate,
 };
-use crate::model::{ExperimentRef, StoredModel, tag_keys};
+use crate::model::{ExperimentRef, Registration, StoredModel, Tag, tag_keys};
 use crate::search::{
     self, Comparison, FieldKind, Operand, Operator, SearchExperiments, SearchModelVersions,
     SearchRegisteredModels, SearchRuns,
@@ -351,15 +351,14 @@ pub(super) async fn list_folder(
     listed.map_err(into_store_error)
 }
 
-/// Registers a logged model; see [`Store::register_model`].
+/// Registers a logged model, and returns the number of the version; see [`Store::register_model`].
 pub(super) async fn register_model(
     store: &impl Registry,
     run: &StoredRun,
     model: &StoredModel,
-    key: &str,
-    name: &str,
-) -> Result<(), StoreError> {
-    let registered = try_register_model(store, run, model, key, name).await;
+    registration: &Registration<'_>,
+) -> Result<u64, StoreError> {
+    let registered = try_register_model(store, run, model, registration).await;
     registered.map_err(into_store_error)
 }
 
@@ -367,23 +366,58 @@ async fn try_register_model(
     store: &impl Registry,
     run: &StoredRun,
     model: &StoredModel,
-    key: &str,
+    registration: &Registration<'_>,
+) -> Result<u64, ClientError> {
+    let Registration {
+        name, aliases, key, ..
+    } = *registration;
+    let version = match find_version(store, name, key).await? {
+        Some(version) => version,
+        None => create_version(store, run, model, registration).await?,
+    };
+    if !aliases.is_empty() {
+        let current = store.get_registered_model(name).await?.aliases;
+        for alias in aliases {
+            // A later version may have got the alias since an earlier try.
+            if current.get(alias).is_none_or(|named| *named < version) {
+                store.set_alias(name, alias, version).await?;
+            }
+        }
+    }
+    Ok(version)
+}
+
+/// Returns the number of the version that was created for the logged model with this key.
+async fn find_version(
+    store: &impl Registry,
     name: &str,
-) -> Result<(), ClientError> {
+    key: &str,
+) -> Result<Option<u64>, ClientError> {
     let search = SearchModelVersions::new()
         .filter(search::attribute::name().eq(name))
         .filter(search::tag(tag_keys::MODEL_KEY).eq(key));
     let mut from = None;
     loop {
         let page = store.search_model_versions(&search, from, 1).await?;
-        if !page.items.is_empty() {
-            return Ok(());
+        if let Some(found) = page.items.first() {
+            return Ok(Some(found.version));
         }
         match page.next {
             Some(next) => from = Some(next),
-            None => break,
+            None => return Ok(None),
         }
     }
+}
+
+async fn create_version(
+    store: &impl Registry,
+    run: &StoredRun,
+    model: &StoredModel,
+    registration: &Registration<'_>,
+) -> Result<u64, ClientError> {
+    let Registration {
+        key, name, tags, ..
+    } = *registration;
     match store
         .create_registered_model(&NewRegisteredModel::new(name))
         .await
@@ -393,9 +427,12 @@ async fn try_register_model(
     }
     let version = NewModelVersion::new(name, format!("models:/{}", model.model_id))
         .run_id(&*run.run_id)
-        .model_id(&*model.model_id)
-        .tag(tag_keys::MODEL_KEY, key);
-    store.create_model_version(&version).await.map(drop)
+        .model_id(&*model.model_id);
+    let version = { tags.iter() }.fold(version, |version, Tag { key, value }| {
+        version.tag(key, value)
+    });
+    let version = version.tag(tag_keys::MODEL_KEY, key);
+    Ok(store.create_model_version(&version).await?.version)
 }
 
 /// Converts an error of a client's call into that of a store's call.

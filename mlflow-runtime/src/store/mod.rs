@@ -45,7 +45,7 @@ pub(crate) use rest::fuzz_support;
 pub use crate::config::multipart::MultipartUploads;
 pub use crate::model::{
     DatasetId, ExperimentRef, InputDataset, Metric, ModelMetric, ModelStatus, NewModel, Param,
-    RunStatus, StoredModel, Tag,
+    Registration, RunStatus, StoredModel, Tag,
 };
 pub(crate) use catalog::{
     ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,
@@ -303,14 +303,14 @@ pub trait Store: Send {
         model: &StoredModel,
     ) -> Result<BTreeMap<String, Option<u64>>, StoreError>;
 
-    /// Registers a logged model as the next version of the registered model `name`, which is created if it is
-    /// missing. `key` is the key of the logged model. If a version for this key exists, nothing changes.
+    /// Registers a logged model as the next version of a registered model, which is created if it is missing, and
+    /// moves the aliases to the version. If a version for the key exists, it stays as it is, and takes an alias from
+    /// older versions only.
     async fn register_model(
         &self,
         run: &StoredRun,
         model: &StoredModel,
-        key: &str,
-        name: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), StoreError>;
 
     /// Logs metrics of the run that are also those of a logged model. Points that the run, or the model, already

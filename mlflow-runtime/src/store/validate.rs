@@ -4,7 +4,7 @@
 //! a value accepted offline is not one that MLflow itself would have refused.
 
 use super::{Batch, InputDataset, StoreError};
-use crate::model::limits::{self, ALIAS_CHARS, EXPERIMENT_NAME_CHARS};
+use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 
 /// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
 /// if the server itself had failed, however often the request is repeated.
@@ -184,38 +184,22 @@ pub(super) fn check_model_name(name: &str) -> Result<(), StoreError> {
 
 /// Rejects an alias that MLflow refuses in every call.
 pub(super) fn check_alias(alias: &str) -> Result<(), StoreError> {
-    let is_alias_char = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    let fault = if alias.is_empty() {
-        "is empty"
-    } else if !alias.chars().all(is_alias_char) {
-        "holds another character than letters, digits, `_` and `-`"
-    } else if alias.chars().count() > ALIAS_CHARS {
-        "is longer than 255 characters"
-    } else {
-        return Ok(());
-    };
-    Err(rejected_error(format!(
-        "the alias `{alias}` {fault}: choose another"
-    )))
+    reject_alias(alias, limits::find_alias_fault(alias))
 }
 
 /// Rejects an alias that cannot be set: one that MLflow refuses, or one that it reserves for the newest
 /// version or for the number of a version.
 pub(super) fn check_new_alias(alias: &str) -> Result<(), StoreError> {
-    check_alias(alias)?;
-    let digits = alias.strip_prefix(['v', 'V']).unwrap_or_default();
-    let is_version = !digits.is_empty() && digits.chars().all(char::is_numeric);
-    if is_version || is_latest_alias(alias) {
-        return Err(rejected_error(format!(
-            "the alias `{alias}` is reserved by MLflow: choose another"
-        )));
-    }
-    Ok(())
+    reject_alias(alias, limits::find_new_alias_fault(alias))
 }
 
-/// Returns true if the alias names the newest version of a model, without ever being set.
-pub(super) fn is_latest_alias(alias: &str) -> bool {
-    alias.eq_ignore_ascii_case("latest")
+fn reject_alias(alias: &str, fault: Option<&'static str>) -> Result<(), StoreError> {
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(rejected_error(format!(
+            "the alias `{alias}` {fault}: choose another"
+        ))),
+    }
 }
 
 /// Rejects an artifact path that could leave the run's directory, that another system would read differently,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use mlflow::store::{
-    ArtifactContent, Batch, DatasetId, ModelMetric, ModelStatus, NewModel, StoredModel,
-    StoredModelData,
+    ArtifactContent, Batch, DatasetId, ModelMetric, ModelStatus, NewModel, Registration,
+    StoredModel, StoredModelData,
 };
 
 use super::{
@@ -178,12 +178,24 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
     };
 
     let registered = format!("conformance {}", unique());
+    let aliases = ["champion".to_owned()];
+    let tags = [tag("stage", "dev")];
+    let registration = Registration {
+        key: &key,
+        name: &registered,
+        aliases: &aliases,
+        tags: &tags,
+    };
     for _ in 0..2 {
-        let done = store.register_model(&run, &model, &key, &registered).await;
+        let done = store.register_model(&run, &model, &registration).await;
         done.expect("a version");
     }
     assert_eq!(subject.count_versions(&registered), 1);
-    is_rejected(store.register_model(&run, &model, &key, "a/b").await, "a/b");
+    let bad = Registration {
+        name: "a/b",
+        ..registration
+    };
+    is_rejected(store.register_model(&run, &model, &bad).await, "a/b");
 
     let other_key = unique();
     let same_name = NewModel {

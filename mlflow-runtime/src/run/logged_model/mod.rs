@@ -5,6 +5,7 @@
 mod flavor;
 mod metric;
 mod record;
+mod registration;
 mod signature;
 
 use std::fmt::Display;
@@ -66,6 +67,8 @@ pub struct Model {
     model_type: Option<String>,
     step: i64,
     registered_name: Option<String>,
+    aliases: Vec<String>,
+    version_tags: Vec<(String, String)>,
 }
 
 /// Origin of files of a model.
@@ -95,6 +98,8 @@ impl Model {
             model_type: None,
             step: 0,
             registered_name: None,
+            aliases: Vec::new(),
+            version_tags: Vec::new(),
         }
     }
 
@@ -272,6 +277,36 @@ impl Model {
     /// ```
     pub fn register_as(mut self, name: impl Into<String>) -> Self {
         self.registered_name = Some(name.into());
+        self
+    }
+
+    /// Moves an alias to the registered version, e.g. `champion`, once the model is ready. An alias that a later
+    /// version has got in the meantime stays there.
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// let net = Model::new("net").bytes("weights.bin", [0]);
+    /// mlflow::log_model(&net.register_as("digits").alias("champion").version_tag("stage", "dev"));
+    /// # drop(run);
+    /// # fake.assert_model_logged("net");
+    /// # let client = mlflow::blocking::Client::new();
+    /// # let version = client.model_version_by_alias("digits", "champion").unwrap();
+    /// # assert_eq!((version.version, &*version.tags["stage"]), (1, "dev"));
+    /// ```
+    ///
+    /// MLflow reserves `latest`, and `v1` and its like. An alias that MLflow refuses is left out, with a warning.
+    pub fn alias(mut self, alias: impl Into<String>) -> Self {
+        self.aliases.push(alias.into());
+        self
+    }
+
+    /// Adds a tag of the registered version, beside the tags of the model. See [`alias`](Self::alias) for an
+    /// example.
+    pub fn version_tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        let value = bounded_text(limits::REGISTRY_TAG_VALUE_CHARS, &value);
+        self.version_tags.push((key.into(), value));
         self
     }
 }

@@ -55,7 +55,9 @@ impl LiveRun<'_> {
             metrics: _,
             model_type,
             step,
-            registered_name,
+            registered_name: _,
+            aliases: _,
+            version_tags: _,
         } = model;
         if let Some(fault) = limits::find_model_name_fault(name) {
             return Err(format!("its name {fault}; give it another name"));
@@ -123,18 +125,11 @@ impl LiveRun<'_> {
                 }
             }
         }
+        let registration = self.registration(model);
         let record = ModelRecord {
             files: sizes,
             params: self.model_params(name, params),
-            tags: { tags.iter() }
-                // The tag by which a model is found again is this library's own.
-                .filter(|(key, _)| key != tag_keys::MODEL_KEY)
-                .filter(|(key, _)| self.is_valid_key("model tag", name, key))
-                .map(|(key, value)| Tag {
-                    key: key.clone(),
-                    value: text("model tag", value, limits::TAG_VALUE_CHARS),
-                })
-                .collect(),
+            tags: self.model_tags("model tag", name, tags, limits::TAG_VALUE_CHARS),
             metrics,
             step: *step,
             flavors,
@@ -142,7 +137,9 @@ impl LiveRun<'_> {
             input_example: example
                 .map(|_| json!({ "artifact_path": INPUT_EXAMPLE_FILE, "type": "json_object" })),
             utc_time_created: time::format_python_utc(time::now_ms()),
-            registered_name: self.registered_name(name, registered_name.as_deref()),
+            registered_name: registration.name,
+            aliases: registration.aliases,
+            version_tags: registration.tags,
         };
         for (path, copy) in prepared {
             self.log_prepared(ArtifactKind::ModelFile, &path, copy);
@@ -153,18 +150,27 @@ impl LiveRun<'_> {
         Ok(())
     }
 
-    /// Returns the name under which the model is to be registered, or logs a warning if MLflow refuses it.
-    fn registered_name(&self, name: &str, registered: Option<&str>) -> Option<String> {
-        let registered = registered?;
-        if let Some(fault) = limits::find_registered_name_fault(registered) {
-            self.tracker.warn_left_out(
-                "model registration",
-                name,
-                format_args!("it is left out: the name {registered:?} {fault}"),
-            );
-            return None;
-        }
-        Some(registered.to_owned())
+    /// Returns the tags that MLflow accepts, `kind` naming what they belong to.
+    pub(super) fn model_tags(
+        &self,
+        kind: &'static str,
+        name: &str,
+        tags: &[(String, String)],
+        max_chars: usize,
+    ) -> Vec<Tag> {
+        let sanitizer = &self.tracker.sanitizer;
+        { tags.iter() }
+            // The tag by which a model or version is found again is this library's own.
+            .filter(|(key, _)| key != tag_keys::MODEL_KEY)
+            .filter(|(key, _)| self.is_valid_key(kind, name, key))
+            .map(|(key, value)| {
+                let sanitized = sanitizer.sanitize_text(kind, name, value, max_chars);
+                Tag {
+                    key: key.clone(),
+                    value: sanitized.unwrap_or_else(|| value.clone()),
+                }
+            })
+            .collect()
     }
 
     fn model_params(&self, name: &str, params: &[(String, String)]) -> Vec<Param> {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::model::logged_model::{ModelPath, ModelRecord};
 use crate::model::mlmodel::{MLMODEL_FILE, to_mlmodel};
-use crate::model::{ArtifactKind, ModelStatus, StoredModel};
+use crate::model::{ArtifactKind, ModelStatus, Registration, StoredModel};
 use crate::shipper::Delivery;
 use crate::shipper::batch::{Artifact, RejectedEntry, Rejection};
 use crate::store::{ArtifactContent, StoreError, StoredRun};
@@ -164,7 +164,13 @@ impl Delivery {
         if status != ModelStatus::UploadFailed
             && let Some(name) = &record.registered_name
         {
-            let registered = self.store.register_model(run, &model, path.key, name).await;
+            let registration = Registration {
+                key: path.key,
+                name,
+                aliases: &record.aliases,
+                tags: &record.version_tags,
+            };
+            let registered = self.store.register_model(run, &model, &registration).await;
             faults.keep(registered, &format!("but not registered as {name:?}"))?;
         }
         // A creation without an answer may have been carried out after the model was looked for.

@@ -23,7 +23,8 @@ use crate::determinism::Random;
 use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{
-    ExperimentRef, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus, StoredModel,
+    Tag,
 };
 use crate::store::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MemoryStore, NewRun, Store, StoreError,
@@ -1041,12 +1042,11 @@ impl Store for FaultyStore {
         &self,
         run: &StoredRun,
         model: &StoredModel,
-        key: &str,
-        name: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
         self.ask(self.call_for_run(Route::Batch, run), |server| {
             server.check_run(&run.run_id)?;
-            now_or_never(server.memory.register_model(run, model, key, name))
+            now_or_never(server.memory.register_model(run, model, registration))
         })
         .await
     }

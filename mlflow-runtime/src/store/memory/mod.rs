@@ -23,7 +23,8 @@ use super::{
 use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{
-    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
+    StoredModel, Tag,
 };
 use crate::sync::lock;
 use crate::time::now_ms;
@@ -708,10 +709,10 @@ impl Store for MemoryStore {
         &self,
         run: &StoredRun,
         model: &StoredModel,
-        key: &str,
-        name: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
-        register_model(self, run, model, key, name).await
+        register_model(self, run, model, registration).await?;
+        Ok(())
     }
 
     async fn log_model_metrics(

@@ -9,7 +9,7 @@ use super::{MemoryState, MemoryStore};
 use crate::entities::{
     ModelVersion, ModelVersionStatus, NewModelVersion, NewRegisteredModel, RegisteredModel,
 };
-use crate::model::limits::REGISTRY_TAG_VALUE_CHARS;
+use crate::model::limits::{self, REGISTRY_TAG_VALUE_CHARS};
 use crate::model::tag_keys;
 use crate::search::{
     SearchModelVersions, SearchRegisteredModels, Subject, compare_records, matches_all,
@@ -229,7 +229,7 @@ impl Registry for MemoryStore {
     ) -> Result<ModelVersion, ClientError> {
         let mut state = self.begin_request()?;
         let stored = state.model(name)?;
-        let version = if validate::is_latest_alias(alias) {
+        let version = if limits::is_latest_alias(alias) {
             stored.versions.keys().next_back().copied()
         } else {
             stored.model.aliases.get(alias).copied()

@@ -42,7 +42,8 @@ use super::{
 use crate::config::multipart::MultipartUploads;
 use crate::entities::FileInfo;
 use crate::model::{
-    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
+    StoredModel, Tag,
 };
 use crate::time::now_ms;
 #[cfg(feature = "__bench")]
@@ -591,10 +592,10 @@ impl Store for RestStore {
         &self,
         run: &StoredRun,
         model: &StoredModel,
-        key: &str,
-        name: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
-        register_model(self, run, model, key, name).await
+        register_model(self, run, model, registration).await?;
+        Ok(())
     }
 
     async fn log_model_metrics(

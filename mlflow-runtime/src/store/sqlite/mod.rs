@@ -35,7 +35,8 @@ use super::{
 };
 use crate::entities::FileInfo;
 use crate::model::{
-    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
+    StoredModel, Tag,
 };
 use error::SqliteError;
 use open::{MissingFile, OpenDatabase};
@@ -331,10 +332,10 @@ impl Store for SqliteStore {
         &self,
         run: &StoredRun,
         model: &StoredModel,
-        key: &str,
-        name: &str,
+        registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
-        register_model(self, run, model, key, name).await
+        let version = register_model(self, run, model, registration).await?;
+        self.with_connection(|db| models::note_version(db, model, registration.name, version))
     }
 
     async fn log_model_metrics(

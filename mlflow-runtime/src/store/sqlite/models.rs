@@ -4,14 +4,23 @@
 //! - The id of a model is made of its key, so that a repeated call finds the model.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
+use serde::{Deserialize, Serialize};
 
 use super::error::SqliteError;
 use super::log_batch::MetricRow;
 use super::{StoreError, StoredRun, columns, runs};
+use crate::model::python_json::to_python_json;
 use crate::model::{
     DatasetId, ModelMetric, ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys,
 };
 use crate::time;
+
+/// Version of a registered model, as a tag of the logged model names it.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct ModelVersionNote {
+    name: String,
+    version: u64,
+}
 
 /// Creates the model, unless it exists.
 pub(super) fn find_or_create(
@@ -142,6 +151,36 @@ pub(super) fn describe(
     }
     for Tag { key, value } in tags {
         insert_tag(&transaction, model, key, value)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Notes in a tag that the model is a version of a registered model, as MLflow does.
+pub(super) fn note_version(
+    db: &mut Connection,
+    model: &StoredModel,
+    name: &str,
+    version: u64,
+) -> Result<(), SqliteError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    status(&transaction, model)?;
+    let old: Option<String> = transaction
+        .prepare_cached(
+            "SELECT tag_value FROM logged_model_tags WHERE model_id = ?1 AND tag_key = ?2",
+        )?
+        .query_row((&model.model_id, tag_keys::MODEL_VERSIONS), |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let old = old.and_then(|old| serde_json::from_str::<Vec<ModelVersionNote>>(&old).ok());
+    let mut notes = old.unwrap_or_default();
+    let name = name.to_owned();
+    let note = ModelVersionNote { name, version };
+    if !notes.contains(&note) {
+        notes.push(note);
+        let value = to_python_json(&notes);
+        insert_tag(&transaction, model, tag_keys::MODEL_VERSIONS, &value)?;
     }
     transaction.commit()?;
     Ok(())

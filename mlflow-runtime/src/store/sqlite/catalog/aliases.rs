@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{CatalogError, model_versions, registered_models, rows, validate, workspace_condition};
+use super::{CatalogError, model_versions, registered_models, rows, workspace_condition};
 use crate::entities::ModelVersion;
+use crate::model::limits;
 use crate::store::ClientError;
 
 /// Sets an alias, and takes it from the version that had it.
@@ -40,7 +41,7 @@ pub(super) fn resolve(
     alias: &str,
 ) -> Result<ModelVersion, CatalogError> {
     registered_models::require(db, name)?;
-    let version = if validate::is_latest_alias(alias) {
+    let version = if limits::is_latest_alias(alias) {
         model_versions::newest(db, name)?
     } else {
         let workspace = workspace_condition(db, "registered_model_aliases")?;
