@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// List experiments.
     Experiments(Experiments),
-    /// List or fetch the artifacts of a run.
+    /// List or fetch the artifacts of a run, or the files of a model.
     #[command(subcommand)]
     Artifacts(Artifacts),
     /// Write runs, or the history of their metrics, as CSV, JSON or Parquet.
@@ -280,9 +280,9 @@ pub(crate) struct Experiments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifacts {
-    /// List the artifacts of a run, with all folders.
+    /// List the artifacts of a run, or the files of a model, with all folders.
     Ls {
-        /// Run whose artifacts are listed.
+        /// Run, or model such as models:/digits@champion, models:/digits/3 or models:/m-0a1b…, whose files are listed.
         run: String,
         /// Folder to list. Default: all artifacts.
         #[arg(default_value = "")]
@@ -293,7 +293,7 @@ pub(crate) enum Artifacts {
     },
     /// Copy artifacts to this machine.
     Get {
-        /// Run whose artifacts are copied.
+        /// Run, or model such as models:/digits@champion, models:/digits/3 or models:/m-0a1b…, whose files are copied.
         run: String,
         /// File or folder to copy. Default: all artifacts.
         #[arg(default_value = "")]

@@ -24,7 +24,7 @@
 //! misfit NAME         logs an array as a dataset whose shape does not fit and whose profile has a NaN
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
 //! register NAME AS PATH  logs a file as a model, and registers it
-//! promote NAME AS ALIAS PATH  logs a file as a model, and registers it with an alias and a tag
+//! promote NAME AS ALIAS PATH  logs a file or folder as a model, and registers it with an alias and a tag
 //! measured NAME PATH DATASET  logs a file as a model with metrics, some of them on a file as a dataset
 //! folder NAME PATH    logs all files of a folder as a model
 //! fit NAME            calls a tracked function with a dataset as argument, which returns a model and a number
@@ -48,6 +48,7 @@ mod report;
 
 use std::collections::HashMap;
 use std::env;
+use std::path::Path;
 use std::time::Duration;
 
 use mlflow::{
@@ -155,7 +156,13 @@ fn main() {
                 run().log_model(&Model::new(name).file(path).register_as(registered));
             }
             ["promote", name, registered, alias, path] => {
-                let model = Model::new(name).file(path).register_as(registered);
+                let model = Model::new(name).register_as(registered);
+                let is_folder = Path::new(path).is_dir();
+                let model = if is_folder {
+                    model.folder(path)
+                } else {
+                    model.file(path)
+                };
                 run().log_model(&model.alias(alias).version_tag("stage", "dev"));
             }
             ["measured", name, path, dataset] => {

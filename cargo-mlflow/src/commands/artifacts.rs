@@ -1,5 +1,6 @@
-//! `artifacts ls` and `artifacts get`: the files of a run.
+//! `artifacts ls` and `artifacts get`: the files of a run or a model.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(crate) fn run(client: &Client, output: Output, command: &Artifacts) -> Resul
             run,
             path,
             experiment,
-        } => list(client, output, &select(client, experiment, run)?, path),
+        } => list(client, output, &Place::find(client, experiment, run)?, path),
         Artifacts::Get {
             run,
             path,
@@ -37,25 +38,75 @@ pub(crate) fn run(client: &Client, output: Output, command: &Artifacts) -> Resul
             force,
             experiment,
         } => {
-            let run = select(client, experiment, run)?;
-            fetch(client, output, &run, path, to, *force)
+            let place = Place::find(client, experiment, run)?;
+            fetch(client, output, &place, path, to, *force)
         }
     }
 }
 
-fn list(client: &Client, output: Output, run: &Run, path: &str) -> Result<(), Failure> {
-    let files = files_below(client, run, path)?;
+/// Place that has files.
+enum Place {
+    Run(Box<Run>),
+    /// Model, by its URI.
+    Model(String),
+}
+
+impl Place {
+    /// Finds the run that a person means, or takes the URI of a model as it is.
+    fn find(client: &Client, experiments: &[String], given: &str) -> Result<Self, Failure> {
+        if given.starts_with("models:/") {
+            return Ok(Self::Model(given.to_owned()));
+        }
+        Ok(Self::Run(Box::new(select(client, experiments, given)?)))
+    }
+
+    /// Returns the files and folders of a folder.
+    fn list_folder(&self, client: &Client, folder: String) -> Result<Vec<FileInfo>, Failure> {
+        Ok(match self {
+            Self::Run(run) => client.list_artifacts(&*run.run_id, folder)?,
+            Self::Model(uri) => client.list_model_files(uri, folder)?,
+        })
+    }
+
+    /// Returns the download of all files.
+    fn download(&self, directory: &Path) -> DownloadArtifacts {
+        match self {
+            Self::Run(run) => DownloadArtifacts::new(&*run.run_id, directory),
+            Self::Model(uri) => DownloadArtifacts::of_model(uri, directory),
+        }
+    }
+
+    /// Returns the name by which `artifacts ls` knows the place.
+    fn id(&self) -> &str {
+        match self {
+            Self::Run(run) => &run.run_id,
+            Self::Model(uri) => uri,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(run) => write!(f, "the run {}", run.run_id),
+            Self::Model(uri) => write!(f, "the model {uri}"),
+        }
+    }
+}
+
+fn list(client: &Client, output: Output, place: &Place, path: &str) -> Result<(), Failure> {
+    let files = files_below(client, place, path)?;
     if files.is_empty() && !path.is_empty() {
         return Err(Failure::NotFound(format!(
-            "the run {} has no folder `{path}`: `cargo mlflow artifacts ls {}` lists all artifacts",
-            run.run_id, run.run_id
+            "{place} has no folder `{path}`: `cargo mlflow artifacts ls {}` lists all artifacts",
+            place.id()
         )));
     }
     if output.json {
         return output.json(&files);
     }
     if files.is_empty() {
-        output.remark(format_args!("the run {} has no artifacts", run.run_id));
+        output.remark(format_args!("{place} has no artifacts"));
         return Ok(());
     }
     let mut rows = table(output, &["SIZE", "PATH"]);
@@ -68,11 +119,11 @@ fn list(client: &Client, output: Output, run: &Run, path: &str) -> Result<(), Fa
 }
 
 /// Returns all files in a folder and its folders, sorted by path.
-fn files_below(client: &Client, run: &Run, path: &str) -> Result<Vec<FileInfo>, Failure> {
+fn files_below(client: &Client, place: &Place, path: &str) -> Result<Vec<FileInfo>, Failure> {
     let mut folders = vec![path.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in client.list_artifacts(&*run.run_id, folder)? {
+        for entry in place.list_folder(client, folder)? {
             if entry.is_dir {
                 folders.push(entry.path);
             } else {
@@ -87,16 +138,16 @@ fn files_below(client: &Client, run: &Run, path: &str) -> Result<Vec<FileInfo>, 
 fn fetch(
     client: &Client,
     output: Output,
-    run: &Run,
+    place: &Place,
     path: &str,
     directory: &Path,
     may_overwrite: bool,
 ) -> Result<(), Failure> {
-    let targets = targets(client, run, path, directory)?;
+    let targets = targets(client, place, path, directory)?;
     if !may_overwrite {
         check_free(&targets)?;
     }
-    let mut download = DownloadArtifacts::new(&*run.run_id, directory).path(path);
+    let mut download = place.download(directory).path(path);
     let shows_progress = !output.json && io::stderr().is_terminal();
     if shows_progress {
         let last = Mutex::new(Instant::now());
@@ -134,12 +185,12 @@ fn fetch(
 /// Returns the paths of the files that a download writes.
 fn targets(
     client: &Client,
-    run: &Run,
+    place: &Place,
     path: &str,
     directory: &Path,
 ) -> Result<Vec<PathBuf>, Failure> {
     let path = path.trim_matches('/');
-    let files = files_below(client, run, path)?;
+    let files = files_below(client, place, path)?;
     let mut targets: Vec<PathBuf> = { files.iter() }
         .map(|file| directory.join(&file.path))
         .collect();

@@ -94,6 +94,7 @@ calls! {
     fn list_artifacts(run_id: impl Into<String>, folder: impl Into<String>) -> Vec<FileInfo>;
     fn read_artifact(run_id: impl Into<String>, path: impl Into<String>) -> Vec<u8>;
     fn load_table<T: DeserializeOwned>(run_id: impl Into<String>, artifact_file: impl Into<String>) -> Vec<T>;
+    fn list_model_files(uri: impl Into<String>, folder: impl Into<String>) -> Vec<FileInfo>;
     fn download_artifacts(download: DownloadArtifacts) -> PathBuf;
     fn create_registered_model(new: impl Into<NewRegisteredModel>) -> RegisteredModel;
     fn registered_model(name: impl Into<String>) -> RegisteredModel;

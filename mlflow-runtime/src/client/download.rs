@@ -1,4 +1,4 @@
-//! [`DownloadArtifacts`]: artifacts of a run, copied to a directory of this machine.
+//! [`DownloadArtifacts`]: artifacts of a run, or the files of a model, copied to a directory of this machine.
 //!
 //! Invariants: nothing is written outside the directory, whatever the server lists. A file appears under its
 //! name when all its bytes are there. A download that fails or is cancelled leaves whole files only.
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::stream::{self, TryStreamExt as _};
 use uuid::Uuid;
 
+use super::model_uri::{ArtifactPlace, ModelUri};
 use super::worker::Connection;
 use crate::entities::FileInfo;
 use crate::store::{ClientError, check_path_inside};
@@ -20,7 +21,7 @@ use crate::sync::lock;
 /// Number of files that are downloaded at the same time.
 const MAX_PARALLEL_FILES: usize = 8;
 
-/// Download of one artifact, of a folder, or of all artifacts of a run, made by
+/// Download of one artifact, of a folder, or of all artifacts of a run or a model, made by
 /// [`Client::download_artifacts`](super::Client::download_artifacts).
 ///
 /// ```
@@ -43,10 +44,17 @@ const MAX_PARALLEL_FILES: usize = 8;
 /// ```
 #[derive(Clone)]
 pub struct DownloadArtifacts {
-    run_id: String,
+    source: Source,
     directory: PathBuf,
     path: String,
     on_progress: Option<ProgressCallback>,
+}
+
+/// Source of a download, as the caller names it.
+#[derive(Clone, Debug)]
+enum Source {
+    Run(String),
+    Model(String),
 }
 
 type ProgressCallback = Arc<dyn Fn(DownloadProgress) + Send + Sync>;
@@ -68,7 +76,7 @@ pub struct DownloadProgress {
 impl fmt::Debug for DownloadArtifacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DownloadArtifacts")
-            .field("run_id", &self.run_id)
+            .field("source", &self.source)
             .field("directory", &self.directory)
             .field("path", &self.path)
             .finish_non_exhaustive()
@@ -80,9 +88,38 @@ impl DownloadArtifacts {
     /// Files of the same name are replaced.
     #[must_use]
     pub fn new(run_id: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        Self::of_source(Source::Run(run_id.into()), directory.into())
+    }
+
+    /// Creates the download of a model's files into `directory`: of the version of a registered model with an alias
+    /// (`models:/name@alias`) or a number (`models:/name/3`, `models:/name/latest`), or of a logged model
+    /// (`models:/m-…`). The files are those that Python's `mlflow.artifacts.download_artifacts` fetches.
+    ///
+    /// ```
+    /// use mlflow::{DownloadArtifacts, Model};
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// # mlflow::log_model(&Model::new("net").bytes("net.bin", [7]).register_as("digits").alias("champion"));
+    /// # drop(run);
+    /// # fake.assert_model_logged("net");
+    /// # let directory = std::env::temp_dir().join(format!("mlflow-doc-model-download-{}", std::process::id()));
+    /// let client = mlflow::blocking::Client::new();
+    /// let download = DownloadArtifacts::of_model("models:/digits@champion", &directory);
+    /// let model = client.download_artifacts(download)?;
+    /// assert_eq!(std::fs::read(model.join("net.bin")).unwrap(), [7]);
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    #[must_use]
+    pub fn of_model(uri: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        Self::of_source(Source::Model(uri.into()), directory.into())
+    }
+
+    fn of_source(source: Source, directory: PathBuf) -> Self {
         Self {
-            run_id: run_id.into(),
-            directory: directory.into(),
+            source,
+            directory,
             path: String::new(),
             on_progress: None,
         }
@@ -108,13 +145,24 @@ impl DownloadArtifacts {
 
     /// Downloads the files. Returns the path of the file or folder on this machine.
     pub(super) async fn run(self, connection: Connection) -> Result<PathBuf, ClientError> {
-        if !self.path.is_empty() {
-            check_path_inside(&self.path)?;
+        let (place, path) = match &self.source {
+            Source::Run(run_id) => {
+                let (run_id, folder) = (run_id.clone(), String::new());
+                (ArtifactPlace::Run { run_id, folder }, self.path)
+            }
+            Source::Model(uri) => {
+                let uri = ModelUri::parse(uri)?;
+                let place = uri.locate(&connection).await?;
+                (place, join(&uri.path, &self.path))
+            }
+        };
+        if !path.is_empty() {
+            check_path_inside(&path)?;
         }
-        let mut files = list_files(&connection, &self.run_id, &self.path).await?;
+        let mut files = list_files(&connection, &place, &path).await?;
         // A path without entries is a file.
-        if files.is_empty() && !self.path.is_empty() {
-            files.push(FileInfo::file(&*self.path, 0));
+        if files.is_empty() && !path.is_empty() {
+            files.push(FileInfo::file(&*path, 0));
         }
         fs::create_dir_all(&self.directory).map_err(|error| write_error(&self.directory, error))?;
         let progress = Progress {
@@ -128,13 +176,13 @@ impl DownloadArtifacts {
         };
         let download = |FileInfo { path, .. }| {
             let target = self.directory.join(&path);
-            let (connection, run_id, progress) = (&connection, &self.run_id, &progress);
-            async move { download_file(connection, run_id, &path, &target, progress).await }
+            let (connection, place, progress) = (&connection, &place, &progress);
+            async move { download_file(connection, place, &path, &target, progress).await }
         };
         stream::iter(files.into_iter().map(Ok))
             .try_for_each_concurrent(MAX_PARALLEL_FILES, download)
             .await?;
-        Ok(self.directory.join(self.path))
+        Ok(self.directory.join(path))
     }
 }
 
@@ -156,19 +204,16 @@ impl Progress {
     }
 }
 
-/// Returns all files below a folder, and refuses paths that would lead out of the target directory.
+/// Returns all files below a folder of a place, and refuses paths that would lead out of the target directory.
 async fn list_files(
     connection: &Connection,
-    run_id: &str,
+    place: &ArtifactPlace,
     folder: &str,
 ) -> Result<Vec<FileInfo>, ClientError> {
     let mut folders = vec![folder.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
-        let entries = connection
-            .repeat(|store| store.list_artifacts(run_id, &folder))
-            .await?;
-        for entry in entries {
+        for entry in list_folder(connection, place, &folder).await? {
             check_path_inside(&entry.path)?;
             if entry.is_dir {
                 folders.push(entry.path);
@@ -180,9 +225,51 @@ async fn list_files(
     Ok(files)
 }
 
+/// Returns the files and folders in a folder of a place, by their paths inside of the place.
+pub(super) async fn list_folder(
+    connection: &Connection,
+    place: &ArtifactPlace,
+    folder: &str,
+) -> Result<Vec<FileInfo>, ClientError> {
+    match place {
+        ArtifactPlace::LoggedModel { model_id } => {
+            connection
+                .repeat(|store| store.list_logged_model_files(model_id, folder))
+                .await
+        }
+        ArtifactPlace::Run {
+            run_id,
+            folder: root,
+        } => {
+            let listed = join(root, folder);
+            let mut entries = connection
+                .repeat(|store| store.list_artifacts(run_id, &listed))
+                .await?;
+            for entry in &mut entries {
+                // Without a folder, an absolute path stays as it is, so that it is refused.
+                if !root.is_empty()
+                    && let Some(inside) = entry.path.strip_prefix(&format!("{root}/"))
+                {
+                    entry.path = inside.to_owned();
+                }
+            }
+            Ok(entries)
+        }
+    }
+}
+
+/// Returns the path `path` below a folder, each of which may be empty.
+fn join(folder: &str, path: &str) -> String {
+    match (folder, path) {
+        ("", path) => path.to_owned(),
+        (folder, "") => folder.to_owned(),
+        (folder, path) => format!("{folder}/{path}"),
+    }
+}
+
 async fn download_file(
     connection: &Connection,
-    run_id: &str,
+    place: &ArtifactPlace,
     path: &str,
     target: &Path,
     progress: &Progress,
@@ -193,15 +280,24 @@ async fn download_file(
     let draft = Draft(parent.join(format!(".mlflow-runtime-{}.part", Uuid::new_v4().simple())));
     let mut file = File::create_new(&draft.0).map_err(|error| write_error(&draft.0, error))?;
     let mut written = 0;
-    let read = connection
-        .store()
-        .read_artifact(run_id, path, &mut |bytes| {
-            file.write_all(bytes)?;
-            written += bytes.len() as u64;
-            progress.change(|state| state.bytes += bytes.len() as u64);
-            Ok(())
-        })
-        .await;
+    let mut sink = |bytes: &[u8]| {
+        file.write_all(bytes)?;
+        written += bytes.len() as u64;
+        progress.change(|state| state.bytes += bytes.len() as u64);
+        Ok(())
+    };
+    let store = connection.store();
+    let read = match place {
+        ArtifactPlace::Run { run_id, folder } => {
+            let path = join(folder, path);
+            store.read_artifact(run_id, &path, &mut sink).await
+        }
+        ArtifactPlace::LoggedModel { model_id } => {
+            store
+                .read_logged_model_file(model_id, path, &mut sink)
+                .await
+        }
+    };
     if read.is_err() {
         progress.change(|state| state.bytes -= written);
     }

@@ -12,6 +12,7 @@ pub mod blocking;
 mod download;
 mod legal_values;
 mod logging;
+mod model_uri;
 mod results;
 mod resume;
 mod server_info;
@@ -49,6 +50,7 @@ use crate::search::{
 use crate::shipper::FlushScope;
 use crate::store::{ClientError, Continuation, MemoryStore, Page, TableFile};
 use crate::tracker::{Tracker, fake_scope, global};
+use model_uri::ModelUri;
 use worker::{Connection, Worker};
 
 /// Number of runs in a page. A run with a hundred metrics, params and tags takes some 30 kB.
@@ -537,7 +539,32 @@ impl Client {
         })
     }
 
-    /// Copies artifacts of a run to a directory of this machine. Returns the path of the downloaded file or
+    /// Returns the files and folders in a folder of a model, sorted by path. The model is given by its URI:
+    /// `models:/name@alias`, `models:/name/version`, or `models:/m-…` for a logged model. The empty path is the root.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] if there is no such model, and [`ClientError::Invalid`] if the URI is none.
+    pub async fn list_model_files(
+        &self,
+        uri: impl Into<String>,
+        folder: impl Into<String>,
+    ) -> Result<Vec<FileInfo>, ClientError> {
+        let (uri, folder) = (uri.into(), folder.into());
+        self.call(move |connection| async move {
+            let model = ModelUri::parse(&uri)?;
+            if !model.path.is_empty() {
+                return Err(ClientError::invalid(format!(
+                    "`{uri}` names `{}` inside of the model: give that path beside the URI of the model",
+                    model.path
+                )));
+            }
+            let place = model.locate(&connection).await?;
+            download::list_folder(&connection, &place, folder.trim_matches('/')).await
+        })
+        .await
+    }
+
+    /// Copies artifacts of a run, or the files of a model, to a directory of this machine. Returns the path of the downloaded file or
     /// folder there.
     ///
     /// # Errors

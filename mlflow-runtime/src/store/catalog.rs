@@ -177,6 +177,21 @@ pub(crate) trait Catalog {
         folder: &str,
     ) -> Result<Vec<FileInfo>, ClientError>;
 
+    /// Returns the files and folders of a folder of a logged model, sorted by path. The empty path is the root.
+    async fn list_logged_model_files(
+        &self,
+        model_id: &str,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, ClientError>;
+
+    /// Reads a file of a logged model, and hands its bytes to `sink`.
+    async fn read_logged_model_file(
+        &self,
+        model_id: &str,
+        path: &str,
+        sink: &mut ByteSink<'_>,
+    ) -> Result<(), ClientError>;
+
     /// Reads an artifact, and hands its bytes to `sink`.
     async fn read_artifact(
         &self,

@@ -466,22 +466,7 @@ impl Catalog for MemoryStore {
     ) -> Result<Vec<FileInfo>, ClientError> {
         let mut state = self.begin_request()?;
         let artifacts = &state.run(run_id)?.data.artifacts;
-        let prefix = match folder.trim_matches('/') {
-            "" => String::new(),
-            folder => format!("{folder}/"),
-        };
-        let mut entries = BTreeMap::new();
-        for (path, content) in artifacts {
-            let Some(below) = path.strip_prefix(&prefix) else {
-                continue;
-            };
-            let entry = match below.split_once('/') {
-                Some((name, _)) => FileInfo::folder(format!("{prefix}{name}")),
-                None => FileInfo::file(path, content.len() as u64),
-            };
-            entries.insert(entry.path.clone(), entry);
-        }
-        Ok(entries.into_values().collect())
+        Ok(list_folder(artifacts, folder))
     }
 
     async fn read_artifact(
@@ -493,20 +478,80 @@ impl Catalog for MemoryStore {
         validate::check_path_inside(path)?;
         let mut state = self.begin_request()?;
         let artifacts = &state.run(run_id)?.data.artifacts;
-        match artifacts.get(path) {
-            Some(content) => sink(content).map_err(|error| {
-                ClientError::local_file(
-                    format!("cannot keep the artifact `{path}`: {error}"),
-                    error,
-                )
-            }),
-            None if artifacts.keys().any(|known| is_below(known, path)) => Err(
-                ClientError::invalid(format!("the artifact `{path}` is a folder: download it")),
-            ),
-            None => Err(ClientError::not_found(format!(
-                "the run {run_id} has no artifact `{path}`"
-            ))),
-        }
+        read_file(artifacts, path, sink)?.ok_or_else(|| {
+            ClientError::not_found(format!("the run {run_id} has no artifact `{path}`"))
+        })
+    }
+
+    async fn list_logged_model_files(
+        &self,
+        model_id: &str,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, ClientError> {
+        let state = self.begin_request()?;
+        Ok(list_folder(files_of_model(&state, model_id)?, folder))
+    }
+
+    async fn read_logged_model_file(
+        &self,
+        model_id: &str,
+        path: &str,
+        sink: &mut ByteSink<'_>,
+    ) -> Result<(), ClientError> {
+        validate::check_path_inside(path)?;
+        let state = self.begin_request()?;
+        read_file(files_of_model(&state, model_id)?, path, sink)?.ok_or_else(|| {
+            ClientError::not_found(format!("the logged model {model_id} has no file `{path}`"))
+        })
+    }
+}
+
+/// Returns the files of a logged model, by path.
+fn files_of_model<'s>(
+    state: &'s MemoryState,
+    model_id: &str,
+) -> Result<&'s BTreeMap<String, Vec<u8>>, ClientError> {
+    let mut models = state.runs.iter().flat_map(|run| &run.data.models);
+    let found = models.find(|model| model.model_id == model_id);
+    found.map(|model| &model.files).ok_or_else(|| {
+        ClientError::not_found(format!("there is no logged model with the id `{model_id}`"))
+    })
+}
+
+/// Returns the files and folders of a folder, sorted by path.
+fn list_folder(artifacts: &BTreeMap<String, Vec<u8>>, folder: &str) -> Vec<FileInfo> {
+    let prefix = match folder.trim_matches('/') {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    };
+    let mut entries = BTreeMap::new();
+    for (path, content) in artifacts {
+        let Some(below) = path.strip_prefix(&prefix) else {
+            continue;
+        };
+        let entry = match below.split_once('/') {
+            Some((name, _)) => FileInfo::folder(format!("{prefix}{name}")),
+            None => FileInfo::file(path, content.len() as u64),
+        };
+        entries.insert(entry.path.clone(), entry);
+    }
+    entries.into_values().collect()
+}
+
+/// Hands the bytes of a file to `sink`. Returns `None` if there is no such file.
+fn read_file(
+    artifacts: &BTreeMap<String, Vec<u8>>,
+    path: &str,
+    sink: &mut ByteSink<'_>,
+) -> Result<Option<()>, ClientError> {
+    match artifacts.get(path) {
+        Some(content) => sink(content).map(Some).map_err(|error| {
+            ClientError::local_file(format!("cannot keep the artifact `{path}`: {error}"), error)
+        }),
+        None if artifacts.keys().any(|known| is_below(known, path)) => Err(ClientError::invalid(
+            format!("the artifact `{path}` is a folder: download it"),
+        )),
+        None => Ok(None),
     }
 }
 

@@ -22,8 +22,8 @@ const METRICS_PER_REQUEST: usize = 1000;
 const MAX_DEPTH: usize = 64;
 
 #[derive(Deserialize)]
-struct ModelResponse {
-    model: Model,
+pub(super) struct ModelResponse {
+    pub(super) model: Model,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ struct ModelsResponse {
 }
 
 #[derive(Deserialize)]
-struct Model {
+pub(super) struct Model {
     info: ModelInfo,
     #[serde(default)]
     data: ModelData,
@@ -99,7 +99,7 @@ struct ModelOutput {
 }
 
 impl Model {
-    fn into_stored(self) -> StoredModel {
+    pub(super) fn into_stored(self) -> StoredModel {
         StoredModel {
             model_id: self.info.model_id,
             experiment_id: self.info.experiment_id,

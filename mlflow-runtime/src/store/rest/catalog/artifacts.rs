@@ -1,4 +1,4 @@
-//! Artifacts: listed by the server, and read on the way that the run's artifact URI and the server allow.
+//! Artifacts of runs and files of logged models: listed by the server, and read on the way that the run's artifact URI and the server allow.
 //!
 //! - `mlflow-artifacts:` URIs are read through the server's proxy. Everything else is read from this host's
 //!   directory if it is here, and otherwise by the server, which has the credentials of its storage.
@@ -6,6 +6,7 @@
 //!   receives none of the tracking server's credentials, and the URL appears in no error.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use reqwest::{Response, StatusCode, Url};
@@ -19,8 +20,47 @@ use crate::entities::FileInfo;
 use crate::store::rest::error::{self, Cause, RequestError, Route};
 use crate::store::rest::http::{self, Idempotency};
 use crate::store::rest::json::{RunResponse, to_json};
+use crate::store::rest::models::ModelResponse;
 use crate::store::rest::{artifact, artifact_url, presigned, time_limit, upload};
 use crate::store::{ByteSink, ClientError, StoredRun, local_artifacts, uri};
+
+/// Run or logged model that has artifacts, by its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner<'a> {
+    Run(&'a str),
+    LoggedModel(&'a str),
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(id) => write!(f, "the run {id}"),
+            Self::LoggedModel(id) => write!(f, "the logged model {id}"),
+        }
+    }
+}
+
+impl Owner<'_> {
+    /// Requests the root of the artifacts. A logged model is returned as a run with its id.
+    async fn root(self, api: Api<'_>) -> Result<StoredRun, ClientError> {
+        match self {
+            Self::Run(run_id) => {
+                let RunResponse { run } = api.get("runs/get", &[("run_id", run_id)]).await?;
+                Ok(run.info.into_stored_run())
+            }
+            Self::LoggedModel(model_id) => {
+                let path = format!("logged-models/{model_id}");
+                let ModelResponse { model } = api.get(&path, &[]).await?;
+                let model = model.into_stored();
+                Ok(StoredRun {
+                    run_id: model.model_id,
+                    experiment_id: model.experiment_id,
+                    artifact_uri: model.artifact_uri,
+                })
+            }
+        }
+    }
+}
 
 /// URL that the server has signed.
 #[derive(Deserialize)]
@@ -35,7 +75,7 @@ struct PresignedDownload {
 /// Returns the files and folders of a folder, sorted by path.
 pub(super) async fn list(
     api: Api<'_>,
-    run_id: &str,
+    of: Owner<'_>,
     folder: &str,
 ) -> Result<Vec<FileInfo>, ClientError> {
     let folder = folder.trim_matches('/');
@@ -43,18 +83,13 @@ pub(super) async fn list(
         check_path(folder)?;
         check_server_path(folder)?;
     }
-    let files = request_list(api, run_id, folder).await?;
+    let files = request_list(api, of, folder).await?;
     // Some storages list a file as the only file of a folder with the file's name.
     if let [only] = files.as_slice() {
         let (parent, name) = folder.rsplit_once('/').unwrap_or(("", folder));
         let may_be_itself = !only.is_dir && only.path == format!("{folder}/{name}");
         let is_folder = |file: &FileInfo| file.is_dir && file.path == folder;
-        if may_be_itself
-            && !request_list(api, run_id, parent)
-                .await?
-                .iter()
-                .any(is_folder)
-        {
+        if may_be_itself && !request_list(api, of, parent).await?.iter().any(is_folder) {
             return Ok(Vec::new());
         }
     }
@@ -63,20 +98,26 @@ pub(super) async fn list(
 
 async fn request_list(
     api: Api<'_>,
-    run_id: &str,
+    of: Owner<'_>,
     folder: &str,
 ) -> Result<Vec<FileInfo>, ClientError> {
     let mut files: Vec<FileInfo> = Vec::new();
     let mut token = String::new();
     loop {
-        let mut query = vec![("run_id", run_id)];
+        let (path, mut query, folder_field) = match of {
+            Owner::Run(id) => ("artifacts/list".to_owned(), vec![("run_id", id)], "path"),
+            Owner::LoggedModel(id) => {
+                let path = format!("logged-models/{id}/artifacts/directories");
+                (path, Vec::new(), "artifact_directory_path")
+            }
+        };
         if !folder.is_empty() {
-            query.push(("path", folder));
+            query.push((folder_field, folder));
         }
         if !token.is_empty() {
             query.push(("page_token", token.as_str()));
         }
-        let answer: FilesAnswer = api.get("artifacts/list", &query).await?;
+        let answer: FilesAnswer = api.get(&path, &query).await?;
         let is_last = answer.files.is_empty()
             || answer.next_page_token.is_empty()
             || answer.next_page_token == token;
@@ -94,14 +135,13 @@ async fn request_list(
 /// Reads an artifact, and hands its bytes to `sink`.
 pub(super) async fn read(
     api: Api<'_>,
-    run_id: &str,
+    of: Owner<'_>,
     path: &str,
     sink: &mut ByteSink<'_>,
 ) -> Result<(), ClientError> {
     check_path(path)?;
-    let RunResponse { run } = api.get("runs/get", &[("run_id", run_id)]).await?;
-    let run = run.info.into_stored_run();
-    let asked = format!("GET artifact {path} of the run {run_id}");
+    let run = of.root(api).await?;
+    let asked = format!("GET artifact {path} of {of}");
     let url = if uri::scheme(&run.artifact_uri) == Some("mlflow-artifacts") {
         check_server_path(path)?;
         artifact_url::proxied_url(api.http.base_url(), &run.artifact_uri, path)?
@@ -113,7 +153,7 @@ pub(super) async fn read(
             return Ok(());
         }
         check_server_path(path)?;
-        served_url(api, run_id, path)?
+        served_url(api, of, path)?
     };
     let failure = match open(api, &asked, &url).await {
         Ok(response) => {
@@ -123,17 +163,17 @@ pub(super) async fn read(
     };
     match failure {
         RequestError::Known(Cause::PresignedOnly, _) => {
-            read_from_bucket(api, &run, path, &asked, sink).await
+            read_from_bucket(api, of, &run, path, &asked, sink).await
         }
         // Releases before 3.17 fail if there is no such file, or if it is a folder.
         RequestError::Known(Cause::ServerFault, error) => {
             let (parent, _) = path.rsplit_once('/').unwrap_or(("", path));
-            let listed = request_list(api, run_id, parent).await?;
+            let listed = request_list(api, of, parent).await?;
             match listed.iter().find(|file| file.path == path) {
                 None => Err(not_found(&asked)),
                 Some(FileInfo { is_dir: true, .. }) => Err(download::folder_error(&asked)),
                 // The proxy of some releases fails at names that are not ASCII.
-                Some(_) => match open(api, &asked, &served_url(api, run_id, path)?).await {
+                Some(_) => match open(api, &asked, &served_url(api, of, path)?).await {
                     Ok(response) => {
                         download::stream_body(response, api.http.timeout(), &asked, sink).await
                     }
@@ -146,10 +186,19 @@ pub(super) async fn read(
 }
 
 /// Returns the URL at which the server hands out an artifact, wherever it is stored.
-fn served_url(api: Api<'_>, run_id: &str, path: &str) -> Result<Url, ClientError> {
-    let mut url = http::parse_url(&format!("{}/get-artifact", api.http.base()))?;
-    url.query_pairs_mut()
-        .extend_pairs([("run_id", run_id), ("path", path)]);
+fn served_url(api: Api<'_>, of: Owner<'_>, path: &str) -> Result<Url, ClientError> {
+    let base = api.http.base();
+    let (mut url, query) = match of {
+        Owner::Run(id) => {
+            let url = http::parse_url(&format!("{base}/get-artifact"))?;
+            (url, vec![("run_id", id), ("path", path)])
+        }
+        Owner::LoggedModel(id) => {
+            let url = format!("{base}/ajax-api/2.0/mlflow/logged-models/{id}/artifacts/files");
+            (http::parse_url(&url)?, vec![("artifact_file_path", path)])
+        }
+    };
+    url.query_pairs_mut().extend_pairs(query);
     Ok(url)
 }
 
@@ -168,6 +217,7 @@ async fn open(api: Api<'_>, asked: &str, url: &Url) -> Result<Response, RequestE
 /// Reads an artifact with a URL that the server signs.
 async fn read_from_bucket(
     api: Api<'_>,
+    of: Owner<'_>,
     run: &StoredRun,
     path: &str,
     asked: &str,
@@ -176,7 +226,7 @@ async fn read_from_bucket(
     let PresignedDownload {
         presigned_url,
         headers,
-    } = request_presigned(api, run, path).await?;
+    } = request_presigned(api, of, run, path).await?;
     let (Ok(mut url), Some(headers)) = (
         Url::parse(&presigned_url),
         presigned::build_header_map(&headers),
@@ -214,6 +264,7 @@ async fn read_from_bucket(
 /// Requests a signed URL: at the proxy for artifacts of the server's own bucket, else by the run.
 async fn request_presigned(
     api: Api<'_>,
+    of: Owner<'_>,
     run: &StoredRun,
     path: &str,
 ) -> Result<PresignedDownload, ClientError> {
@@ -228,6 +279,10 @@ async fn request_presigned(
         let answer = http::read_json(ASKED, response);
         let answer = time_limit::with_timeout(api.http.timeout(), ASKED, answer).await;
         return answer.map_err(Into::into);
+    }
+    if let Owner::LoggedModel(_) = of {
+        let why = "the server signs downloads of runs alone. Read the file from the bucket";
+        return Err(presigned::blocked_error(run, why).into());
     }
     const PATH: &str = "artifacts/presigned-download-url";
     let body = to_json(&json!({ "run_id": run.run_id, "path": path }));

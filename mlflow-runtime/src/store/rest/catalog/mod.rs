@@ -32,6 +32,7 @@ use crate::search::{SearchExperiments, SearchModelVersions, SearchRegisteredMode
 use crate::store::{ByteSink, Catalog, ClientError, Continuation, Page, Registry};
 
 use api::Api;
+use artifacts::Owner;
 
 impl RestStore {
     fn api(&self) -> Api<'_> {
@@ -143,7 +144,26 @@ impl Catalog for RestStore {
         run_id: &str,
         folder: &str,
     ) -> Result<Vec<FileInfo>, ClientError> {
-        artifacts::list(self.api(), run_id, folder).await
+        artifacts::list(self.api(), Owner::Run(run_id), folder).await
+    }
+
+    async fn list_logged_model_files(
+        &self,
+        model_id: &str,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, ClientError> {
+        let of = Owner::LoggedModel(model_id);
+        artifacts::list(self.api(), of, folder).await
+    }
+
+    async fn read_logged_model_file(
+        &self,
+        model_id: &str,
+        path: &str,
+        sink: &mut ByteSink<'_>,
+    ) -> Result<(), ClientError> {
+        let of = Owner::LoggedModel(model_id);
+        artifacts::read(self.api(), of, path, sink).await
     }
 
     async fn read_artifact(
@@ -152,7 +172,7 @@ impl Catalog for RestStore {
         path: &str,
         sink: &mut ByteSink<'_>,
     ) -> Result<(), ClientError> {
-        artifacts::read(self.api(), run_id, path, sink).await
+        artifacts::read(self.api(), Owner::Run(run_id), path, sink).await
     }
 }
 

@@ -126,6 +126,12 @@ impl SqliteStore {
     }
 
     /// Returns the directory with the artifacts of a run.
+    /// Returns the directory of a logged model.
+    fn model_directory(&self, model_id: &str) -> Result<PathBuf, ClientError> {
+        let uri = self.read(|db| model_versions::location_of_logged_model(db, model_id))?;
+        local_artifacts::uri_to_readable_directory(&uri)
+    }
+
     fn artifact_directory(&self, run_id: &str) -> Result<PathBuf, ClientError> {
         let uri = self.read(|db| runs::artifact_uri(db, run_id))?;
         local_artifacts::uri_to_readable_directory(&uri)
@@ -261,6 +267,23 @@ impl Catalog for SqliteStore {
         folder: &str,
     ) -> Result<Vec<FileInfo>, ClientError> {
         local_artifacts::list(&self.artifact_directory(run_id)?, folder)
+    }
+
+    async fn list_logged_model_files(
+        &self,
+        model_id: &str,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, ClientError> {
+        local_artifacts::list(&self.model_directory(model_id)?, folder)
+    }
+
+    async fn read_logged_model_file(
+        &self,
+        model_id: &str,
+        path: &str,
+        sink: &mut ByteSink<'_>,
+    ) -> Result<(), ClientError> {
+        local_artifacts::read(&self.model_directory(model_id)?, path, sink)
     }
 
     async fn read_artifact(

@@ -120,6 +120,16 @@ fn storage_of_version(
     Ok(found.optional()?)
 }
 
+/// Returns the place of the files of a logged model.
+pub(super) fn location_of_logged_model(db: &Connection, id: &str) -> Result<String, CatalogError> {
+    match storage_of_logged_model(db, id)? {
+        Some(storage) => Ok(storage.location),
+        None => Err(CatalogError::Declined(ClientError::not_found(format!(
+            "there is no logged model with the id `{id}`"
+        )))),
+    }
+}
+
 fn storage_of_logged_model(db: &Connection, id: &str) -> Result<Option<Storage>, CatalogError> {
     if !columns::has_column(db, "logged_models", "artifact_location")? {
         return Ok(None);
