@@ -26,6 +26,7 @@ mod full;
 mod images;
 mod macros;
 mod many_artifacts;
+mod model_connections;
 mod model_downloads;
 mod model_metrics;
 mod model_registration;

@@ -26,6 +26,8 @@
 //! register NAME AS PATH  logs a file as a model, and registers it
 //! promote NAME AS ALIAS PATH  logs a file or folder as a model, and registers it with an alias and a tag
 //! measured NAME PATH DATASET  logs a file as a model with metrics, some of them on a file as a dataset
+//! output ID STEP      logs a model by its id as an output
+//! evaluates ID        logs a model by its id as an input
 //! folder NAME PATH    logs all files of a folder as a model
 //! fit NAME            calls a tracked function with a dataset as argument, which returns a model and a number
 //! end RUN             ends a run
@@ -177,6 +179,10 @@ fn main() {
                     .metric("AR@100", 1);
                 run().log_model(&model);
             }
+            ["output", id, step] => {
+                run().log_output(id, step.parse::<i64>().expect("a number"));
+            }
+            ["evaluates", id] => run().log_model_input(id),
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
             ["fit", name] => drop(fit(Dataset::from_slice(name, &[0.5_f32, 1.5]), name)),
             ["misfit", name] => {

@@ -632,7 +632,10 @@ impl EntryValue {
                         let name = kind.shown_name(&path).to_owned();
                         Self::Dataset { name, bytes, file }
                     }
-                    ArtifactKind::ModelFile | ArtifactKind::Model => {
+                    ArtifactKind::ModelFile
+                    | ArtifactKind::Model
+                    | ArtifactKind::ModelOutput
+                    | ArtifactKind::ModelInput => {
                         let parsed = ModelPath::parse(&path);
                         let name = parsed.as_ref().map_or(&*path, |parsed| parsed.name);
                         Self::Model {

@@ -34,6 +34,11 @@ pub(crate) enum ArtifactKind {
     /// End of a checkpoint, of which all files come before it. Its bytes are the
     /// [`CheckpointFiles`](crate::model::checkpoint::CheckpointFiles), and its path is that of the checkpoint.
     Checkpoint(CheckpointCall),
+    /// Logged model that is an output of the run, by hand. Its path is the id of the model, and its bytes are the
+    /// step as text.
+    ModelOutput,
+    /// Logged model that is an input of the run. Its path is the id of the model, and it has no bytes.
+    ModelInput,
 }
 
 /// Names that are independent of all other names.
@@ -45,6 +50,10 @@ pub(crate) enum PathNamespace {
     Datasets,
     /// Files and records of models.
     Models,
+    /// Ids of models that are outputs of a run.
+    ModelOutputs,
+    /// Ids of models that are inputs of a run.
+    ModelInputs,
 }
 
 /// Rows that one call has logged to a table.
@@ -93,6 +102,8 @@ impl ArtifactKind {
             Self::Model => "model",
             Self::CheckpointFile(_) => "file of a checkpoint",
             Self::Checkpoint(_) => "checkpoint",
+            Self::ModelOutput => "model output",
+            Self::ModelInput => "model input",
         }
     }
 
@@ -105,6 +116,8 @@ impl ArtifactKind {
             Self::Dataset => Some(PathNamespace::Datasets),
             Self::ModelFile | Self::Model => Some(PathNamespace::Models),
             Self::CheckpointFile(call) if !call.is_folder => Some(PathNamespace::Artifacts),
+            Self::ModelOutput => Some(PathNamespace::ModelOutputs),
+            Self::ModelInput => Some(PathNamespace::ModelInputs),
             Self::TableRows(_) | Self::CheckpointFile(_) | Self::Checkpoint(_) => None,
         }
     }
@@ -124,7 +137,9 @@ impl ArtifactKind {
             | Self::TableRows(_)
             | Self::Image(_)
             | Self::CheckpointFile(_)
-            | Self::Checkpoint(_) => path,
+            | Self::Checkpoint(_)
+            | Self::ModelOutput
+            | Self::ModelInput => path,
             Self::Dataset => path
                 .rsplit_once(CHECKSUM_SEPARATOR)
                 .map_or(path, |(name, _)| name),

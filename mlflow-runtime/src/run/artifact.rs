@@ -298,7 +298,9 @@ impl LiveRun<'_> {
             ArtifactKind::Dataset
             | ArtifactKind::ModelFile
             | ArtifactKind::Model
-            | ArtifactKind::Checkpoint(_) => Cow::Borrowed(path),
+            | ArtifactKind::Checkpoint(_)
+            | ArtifactKind::ModelOutput
+            | ArtifactKind::ModelInput => Cow::Borrowed(path),
         };
         let (path, shown) = (&*path, kind.shown_name(&path));
         let is_small = size <= MEMORY_ARTIFACT_BYTES;

@@ -395,6 +395,37 @@ pub fn log_model(model: &(impl LogAsModel + ?Sized)) {
     }
 }
 
+/// Logs a model that exists already as an output of the current run; see [`Run::log_output`](crate::Run::log_output).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_output("m-0a1b2c3d4e5f60718293a4b5c6d7e8f9", 100);
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].model_outputs, [("m-0a1b2c3d4e5f60718293a4b5c6d7e8f9".to_owned(), 100)]);
+/// ```
+pub fn log_output(model_id: &str, step: impl Step) {
+    if let Some(run) = current_run_or_warn("model output", model_id) {
+        run.log_output(model_id, step);
+    }
+}
+
+/// Logs a model that exists already as an input of the current run, e.g. the one that the run evaluates; see
+/// [`Run::log_model_input`](crate::Run::log_model_input).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_model_input("m-0a1b2c3d4e5f60718293a4b5c6d7e8f9");
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].model_inputs, ["m-0a1b2c3d4e5f60718293a4b5c6d7e8f9"]);
+/// ```
+pub fn log_model_input(model_id: &str) {
+    if let Some(run) = current_run_or_warn("model input", model_id) {
+        run.log_model_input(model_id);
+    }
+}
+
 /// Logs a metric of the current run under an interned key; [`metric!`](crate::metric) expands to this call.
 #[doc(hidden)]
 #[inline]

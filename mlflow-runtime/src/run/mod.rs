@@ -482,6 +482,22 @@ impl Run {
         }
     }
 
+    /// Logs a model that exists already as an output of the run at a step, as Python's `log_outputs` does. A run has a
+    /// model once as its output, at the first step. See [`log_output()`](crate::log_output()) for an example.
+    pub fn log_output(&self, model_id: &str, step: impl Step) {
+        if let Some(run) = self.live() {
+            run.log_output(model_id, step.as_step());
+        }
+    }
+
+    /// Logs a model that exists already as an input of the run, as `log_inputs` of Python's client does. See
+    /// [`log_model_input()`](crate::log_model_input()) for an example.
+    pub fn log_model_input(&self, model_id: &str) {
+        if let Some(run) = self.live() {
+            run.log_model_input(model_id);
+        }
+    }
+
     /// Returns a handle that logs one metric of this run. A point that is logged through the handle
     /// costs less than a call of [`log_metric_at`](Self::log_metric_at), because the key is looked up only
     /// once. See [`Metric`] for an example.

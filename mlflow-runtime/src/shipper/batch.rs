@@ -691,7 +691,9 @@ impl Artifact {
             | ArtifactKind::ModelFile
             | ArtifactKind::Model
             | ArtifactKind::CheckpointFile(_)
-            | ArtifactKind::Checkpoint(_) => None,
+            | ArtifactKind::Checkpoint(_)
+            | ArtifactKind::ModelOutput
+            | ArtifactKind::ModelInput => None,
         }
     }
 

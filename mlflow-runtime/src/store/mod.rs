@@ -326,13 +326,17 @@ pub trait Store: Send {
     ) -> Result<(), StoreError>;
 
     /// Logs a logged model as an output of the run at a step. If the run already has the model as an output,
-    /// nothing changes.
+    /// nothing changes. An id is not looked up, as in MLflow.
     async fn log_output(
         &self,
         run: &StoredRun,
-        model: &StoredModel,
+        model_id: &str,
         step: i64,
     ) -> Result<(), StoreError>;
+
+    /// Logs a logged model as an input of the run. If the run already has the model as an input, nothing changes. An
+    /// id is not looked up, as in MLflow.
+    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError>;
 }
 
 /// Run to be created.

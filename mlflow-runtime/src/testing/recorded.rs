@@ -53,6 +53,11 @@ pub struct RecordedRun {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Datasets that were logged as inputs, in the order in which they were logged.
     pub inputs: Vec<DatasetInput>,
+    /// Ids of the logged models that are inputs, in the order in which they were logged.
+    pub model_inputs: Vec<String>,
+    /// Ids and steps of the logged models that are outputs, in the order in which they were logged. Those of
+    /// [`models`](Self::models) are among them.
+    pub model_outputs: Vec<(String, i64)>,
     /// Models that were logged as outputs, in the order in which they were logged.
     pub models: Vec<RecordedModel>,
 }
@@ -210,6 +215,8 @@ impl RecordedRun {
             metrics,
             artifacts: run.artifacts,
             inputs: run.inputs.into_iter().map(Into::into).collect(),
+            model_inputs: run.model_inputs,
+            model_outputs: run.model_outputs,
             models: run.models.into_iter().map(Into::into).collect(),
         }
     }
@@ -300,6 +307,8 @@ impl fmt::Debug for RecordedRun {
             metrics,
             artifacts,
             inputs,
+            model_inputs: _,
+            model_outputs: _,
             models,
         } = self;
         let mut debug = f.debug_struct("RecordedRun");

@@ -120,7 +120,7 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
         let described = store.describe_model(&model, &params, &tags).await;
         described.expect("params and tags");
         store
-            .log_output(&run, &model, step)
+            .log_output(&run, &model.model_id, step)
             .await
             .expect("an output");
     }
@@ -211,7 +211,14 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
         .await
         .expect("a status");
     assert_eq!(store.model_status(&failed).await, Ok(status));
-    store.log_output(&run, &failed, 0).await.expect("an output");
+    store
+        .log_output(&run, &failed.model_id, 0)
+        .await
+        .expect("an output");
+    for _ in 0..2 {
+        let logged = store.log_model_input(&run, &failed.model_id).await;
+        logged.expect("an input");
+    }
     run_seen.models = vec![
         complete,
         SeenModel {

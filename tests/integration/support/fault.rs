@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// An answer from another server behind the same address, which does not know the run.
     NoSuchRun,
+    /// The answer of a server that takes the request and ignores what is in it.
+    Ignored,
     /// The answer that MLflow gives if two clients create the same row.
     Contested,
     /// Status 429 with `Retry-After`.
@@ -79,6 +81,7 @@ impl Fault {
             Self::Status(503) => "503",
             Self::Status(_) => "another status",
             Self::NoSuchRun => "no such run",
+            Self::Ignored => "ignored",
             Self::Contested => "contested",
             Self::Later(After::Seconds(_)) => "429 seconds",
             Self::Later(After::Date(_)) => "429 date",
@@ -107,6 +110,7 @@ impl Fault {
             | Self::Hang
             | Self::Status(_)
             | Self::NoSuchRun
+            | Self::Ignored
             | Self::Contested
             | Self::Later(_)
             | Self::Html
@@ -167,6 +171,10 @@ impl Answer {
             "content-type: application/json".to_owned(),
             r#"{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Run with id=x not found"}"#,
         )
+    }
+
+    pub(crate) fn ignored() -> Self {
+        Self::new("200 OK", "content-type: application/json".to_owned(), "{}")
     }
 
     pub(crate) fn contested() -> Self {

@@ -162,6 +162,7 @@ impl Shared {
             }
             Fault::Status(status) => pass(writer, &Answer::status(status)),
             Fault::NoSuchRun => pass(writer, &Answer::no_such_run()),
+            Fault::Ignored => pass(writer, &Answer::ignored()),
             Fault::Contested => pass(writer, &Answer::contested()),
             Fault::Committed(status) => pass(writer, &Answer::status(status)),
             Fault::TooLate => pass(writer, &Answer::status(504)),

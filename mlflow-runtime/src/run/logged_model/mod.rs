@@ -2,6 +2,7 @@
 //!
 //! Invariant: no file is touched before the model is logged.
 
+mod connection;
 mod flavor;
 mod metric;
 mod record;

@@ -179,6 +179,8 @@ impl Delivery {
                 self.put_checkpoint_file(run, artifact, call).await
             }
             ArtifactKind::Checkpoint(call) => self.end_checkpoint(run, artifact, call).await,
+            ArtifactKind::ModelOutput => self.log_output(run, artifact).await,
+            ArtifactKind::ModelInput => self.store.log_model_input(run, &artifact.path).await,
             ArtifactKind::TableRows(_) => {
                 self.append_table_rows(run, &artifact.path, artifacts).await
             }

@@ -124,6 +124,20 @@ impl Delivery {
         self.forget_model_after_error(&path, completed).await
     }
 
+    /// Logs a model that somebody else has logged as an output of the run.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if the step cannot be read.
+    pub(in crate::shipper) async fn log_output(
+        &self,
+        run: &StoredRun,
+        artifact: &Artifact,
+    ) -> Result<(), StoreError> {
+        let bytes = artifact.read().map_err(|error| damaged_error(&error))?;
+        let step = serde_json::from_slice(&bytes).map_err(|error| damaged_error(&error))?;
+        self.store.log_output(run, &artifact.path, step).await
+    }
+
     async fn try_complete_model(
         &self,
         run: &StoredRun,
@@ -148,7 +162,9 @@ impl Delivery {
         self.store
             .describe_model(&model, &record.params, &record.tags)
             .await?;
-        self.store.log_output(run, &model, record.step).await?;
+        self.store
+            .log_output(run, &model.model_id, record.step)
+            .await?;
         let mut faults = PartFaults::default();
         let metrics: Vec<_> = { record.metrics.iter() }
             .map(|metric| metric.to_metric(|name, file, or| self.file_digests.find(name, file, or)))

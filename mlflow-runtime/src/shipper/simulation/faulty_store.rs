@@ -1067,12 +1067,20 @@ impl Store for FaultyStore {
     async fn log_output(
         &self,
         run: &StoredRun,
-        model: &StoredModel,
+        model_id: &str,
         step: i64,
     ) -> Result<(), StoreError> {
         self.ask(self.call_for_run(Route::Batch, run), |server| {
             server.check_run(&run.run_id)?;
-            now_or_never(server.memory.log_output(run, model, step))
+            now_or_never(server.memory.log_output(run, model_id, step))
+        })
+        .await
+    }
+
+    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.log_model_input(run, model_id))
         })
         .await
     }

@@ -86,6 +86,10 @@ pub struct StoredRunData {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Datasets that are inputs of the run, in the order of their arrival, each once.
     pub inputs: Vec<InputDataset>,
+    /// Ids of the models that are inputs of the run, each once.
+    pub model_inputs: Vec<String>,
+    /// Ids and steps of the models that are outputs of the run, each once.
+    pub model_outputs: Vec<(String, i64)>,
     /// Models that the run has logged, in the order of their creation.
     pub models: Vec<StoredModelData>,
 }
@@ -414,6 +418,8 @@ impl Store for MemoryStore {
             metrics: Vec::new(),
             artifacts: BTreeMap::new(),
             inputs: Vec::new(),
+            model_inputs: Vec::new(),
+            model_outputs: Vec::new(),
             models: Vec::new(),
         };
         let created = to_stored_run(&data);
@@ -745,12 +751,27 @@ impl Store for MemoryStore {
     async fn log_output(
         &self,
         run: &StoredRun,
-        model: &StoredModel,
+        model_id: &str,
         step: i64,
     ) -> Result<(), StoreError> {
         let mut state = self.begin_request()?;
-        state.active_run(&run.run_id)?;
-        state.logged_model(model)?.step.get_or_insert(step);
+        let data = &mut state.active_run(&run.run_id)?.data;
+        if data.model_outputs.iter().any(|(id, _)| id == model_id) {
+            return Ok(());
+        }
+        data.model_outputs.push((model_id.to_owned(), step));
+        if let Some(own) = data.models.iter_mut().find(|own| own.model_id == model_id) {
+            own.step = Some(step);
+        }
+        Ok(())
+    }
+
+    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
+        let mut state = self.begin_request()?;
+        let inputs = &mut state.active_run(&run.run_id)?.data.model_inputs;
+        if !inputs.iter().any(|id| id == model_id) {
+            inputs.push(model_id.to_owned());
+        }
         Ok(())
     }
 }

@@ -611,9 +611,13 @@ impl Store for RestStore {
     async fn log_output(
         &self,
         run: &StoredRun,
-        model: &StoredModel,
+        model_id: &str,
         step: i64,
     ) -> Result<(), StoreError> {
-        models::log_output(&self.http, run, model, step).await
+        models::log_output(&self.http, run, model_id, step).await
+    }
+
+    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
+        models::log_input(&self.http, run, model_id).await
     }
 }

@@ -84,7 +84,15 @@ struct RunResponse {
 #[derive(Deserialize)]
 struct Run {
     #[serde(default)]
+    inputs: RunInputs,
+    #[serde(default)]
     outputs: RunOutputs,
+}
+
+#[derive(Default, Deserialize)]
+struct RunInputs {
+    #[serde(default)]
+    model_inputs: Vec<ModelOutput>,
 }
 
 #[derive(Default, Deserialize)]
@@ -210,13 +218,25 @@ async fn find(
 /// refusal keeps them.
 fn explain(failure: RequestError) -> StoreError {
     match failure {
-        RequestError::Known(Cause::UnknownRoute, _) => StoreError::Blocked {
-            reason: "the server has no logged models, which MLflow has since 3.0: upgrade the server to get the models \
-                     that wait here"
-                .into(),
-            everything: false,
-        },
+        RequestError::Known(Cause::UnknownRoute, _) => no_models_error(),
         failure => failure.into_blocked(),
+    }
+}
+
+/// Converts the failure of a call that MLflow has since 3.0.
+fn explain_missing_route(failure: RequestError) -> StoreError {
+    match failure {
+        RequestError::Known(Cause::UnknownRoute, _) => no_models_error(),
+        failure => failure.into(),
+    }
+}
+
+fn no_models_error() -> StoreError {
+    StoreError::Blocked {
+        reason: "the server has no logged models, which MLflow has since 3.0: upgrade the server to get the models \
+                 that wait here"
+            .into(),
+        everything: false,
     }
 }
 
@@ -354,15 +374,11 @@ pub(super) async fn list_files(
 pub(super) async fn log_output(
     http: &HttpClient,
     run: &StoredRun,
-    model: &StoredModel,
+    model_id: &str,
     step: i64,
 ) -> Result<(), StoreError> {
-    let RunResponse { run: known } = http
-        .get("runs/get", &[("run_id", &run.run_id)])
-        .await
-        .map_err(RequestError::into_missing_or_blocked)?;
-    let mut outputs = known.outputs.model_outputs.iter();
-    if outputs.any(|output| output.model_id == model.model_id) {
+    let known = get_run(http, run).await?.outputs.model_outputs;
+    if known.iter().any(|output| output.model_id == model_id) {
         return Ok(());
     }
     #[derive(Serialize)]
@@ -377,12 +393,37 @@ pub(super) async fn log_output(
     }
     let body = to_json(&Body {
         run_id: &run.run_id,
-        models: [Output {
-            model_id: &model.model_id,
-            step,
-        }],
+        models: [Output { model_id, step }],
     });
     let repeat = Idempotency::NonIdempotent;
-    let EmptyResponse {} = http.post("runs/outputs", body, repeat).await?;
+    let logged = http.post("runs/outputs", body, repeat).await;
+    let EmptyResponse {} = logged.map_err(explain_missing_route)?;
     Ok(())
+}
+
+/// Logs the model as an input of the run. A server without logged models takes the request and ignores the model.
+pub(super) async fn log_input(
+    http: &HttpClient,
+    run: &StoredRun,
+    model_id: &str,
+) -> Result<(), StoreError> {
+    let models = [serde_json::json!({ "model_id": model_id })];
+    let body = to_json(&serde_json::json!({ "run_id": run.run_id, "models": models }));
+    let logged = http
+        .post("runs/log-inputs", body, Idempotency::Idempotent)
+        .await;
+    let EmptyResponse {} = logged.map_err(RequestError::into_missing_or_blocked)?;
+    let known = get_run(http, run).await?.inputs.model_inputs;
+    if known.iter().any(|input| input.model_id == model_id) {
+        return Ok(());
+    }
+    Err(no_models_error())
+}
+
+async fn get_run(http: &HttpClient, run: &StoredRun) -> Result<Run, StoreError> {
+    let RunResponse { run } = http
+        .get("runs/get", &[("run_id", &run.run_id)])
+        .await
+        .map_err(RequestError::into_missing_or_blocked)?;
+    Ok(run)
 }

@@ -356,9 +356,13 @@ impl Store for SqliteStore {
     async fn log_output(
         &self,
         run: &StoredRun,
-        model: &StoredModel,
+        model_id: &str,
         step: i64,
     ) -> Result<(), StoreError> {
-        self.with_connection(|db| models::log_output(db, run, model, step))
+        self.with_connection(|db| models::log_output(db, run, model_id, step))
+    }
+
+    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
+        self.with_connection(|db| models::log_input(db, run, model_id))
     }
 }

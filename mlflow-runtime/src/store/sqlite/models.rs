@@ -231,21 +231,50 @@ pub(super) fn log_metrics(
     Ok(())
 }
 
+/// Logs a model as an output of the run.
 pub(super) fn log_output(
     db: &mut Connection,
     run: &StoredRun,
-    model: &StoredModel,
+    model_id: &str,
     step: i64,
 ) -> Result<(), SqliteError> {
+    connect(db, run, ["RUN_OUTPUT", "MODEL_OUTPUT"], model_id, step)
+}
+
+/// Logs a model as an input of the run.
+pub(super) fn log_input(
+    db: &mut Connection,
+    run: &StoredRun,
+    model_id: &str,
+) -> Result<(), SqliteError> {
+    connect(db, run, ["RUN_INPUT", "MODEL_INPUT"], model_id, 0)
+}
+
+/// Connects the run with a model. `types` are the names of the two ends.
+fn connect(
+    db: &mut Connection,
+    run: &StoredRun,
+    types: [&str; 2],
+    model_id: &str,
+    step: i64,
+) -> Result<(), SqliteError> {
+    require_tables(db)?;
+    let [run_type, model_type] = types;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     runs::require_active_run(&transaction, &run.run_id)?;
-    status(&transaction, model)?;
     transaction
         .prepare_cached(
             "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step)
-             VALUES (?1, 'RUN_OUTPUT', ?2, 'MODEL_OUTPUT', ?3, ?4) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
         )?
-        .execute((runs::new_id(), &run.run_id, &model.model_id, step))?;
+        .execute((
+            runs::new_id(),
+            run_type,
+            &run.run_id,
+            model_type,
+            model_id,
+            step,
+        ))?;
     transaction.commit()?;
     Ok(())
 }
