@@ -203,10 +203,7 @@ impl Sanitizer {
     /// MLflow refuses. Returns `None` if the key may stay as it is. The key must be masked only once: a
     /// masked key may still look like a credential, because the replacement has no brackets.
     fn sanitize_key(&self, names: &KeyNames, kind: &'static str, key: &str) -> Option<String> {
-        let masked = mask_key(key);
-        if let Some(masked) = &masked {
-            self.warn_masked(kind, masked, "a credential");
-        }
+        let masked = self.mask_key(kind, key);
         let key = masked.as_deref().unwrap_or(key);
         let ResolvedName {
             name,
@@ -219,6 +216,13 @@ impl Sanitizer {
             Cow::Borrowed(_) => masked,
             Cow::Owned(name) => Some(name),
         }
+    }
+
+    /// Masks a credential in a key, with a warning. Returns `None` if the key may stay as it is.
+    pub(crate) fn mask_key(&self, kind: &'static str, key: &str) -> Option<String> {
+        let masked = mask_key(key)?;
+        self.warn_masked(kind, &masked, "a credential");
+        Some(masked)
     }
 
     /// Returns the text masked, cut to `max` characters and without NUL. Returns `None` if the text may stay

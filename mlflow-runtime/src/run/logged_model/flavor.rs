@@ -5,6 +5,11 @@ use std::io::{self, BufRead, BufReader, Read, SeekFrom};
 
 use serde_json::{Value, json};
 
+/// Name of the flavor by which Python loads a model as a function.
+const PYTHON_FUNCTION: &str = "python_function";
+/// Greatest number of fields of an ONNX model that are visited, far more than any model has beside its graph: the
+/// thread that logs the model reads them.
+const MAX_ONNX_FIELDS: usize = 100_000;
 /// Name of the flavor of files that are not what their flavor needs.
 const PLAIN_FILES: &str = "files";
 /// Largest length of the header of a safetensors file, as the format allows it.
@@ -54,6 +59,24 @@ impl Flavor {
         }
     }
 
+    /// Returns the reason why the flavor cannot have its name.
+    pub(super) fn find_name_fault(&self) -> Option<String> {
+        let Self::Custom(name) = self else {
+            return None;
+        };
+        if name.trim().is_empty() {
+            return Some("its flavor has no name".to_owned());
+        }
+        if name.chars().any(char::is_control) {
+            return Some(format!(
+                "the name of its flavor, {name:?}, holds a control character"
+            ));
+        }
+        (name == PYTHON_FUNCTION).then(|| {
+            format!("{name:?} is the flavor of Python code, which mlflow.pyfunc would try to run")
+        })
+    }
+
     /// Returns the flavor of files that are not what their flavor needs.
     pub(super) fn of_plain_files() -> Self {
         Self::custom(PLAIN_FILES)
@@ -71,7 +94,7 @@ impl Flavor {
                     "onnx_version": onnx_version,
                     "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"],
                 },
-                "python_function": { "data": data, "loader_module": "mlflow.onnx" },
+                PYTHON_FUNCTION: { "data": data, "loader_module": "mlflow.onnx" },
             }),
             Self::Safetensors => json!({ "safetensors": { "data": data } }),
             Self::Custom(name) => json!({ name: { "data": data } }),
@@ -95,7 +118,14 @@ pub(super) fn onnx_version(content: &mut dyn Content) -> Result<&'static str, St
         length,
     };
     let (mut ir_version, mut has_graph) = (None, false);
+    let mut fields = 0;
     while reader.position < length {
+        fields += 1;
+        if fields > MAX_ONNX_FIELDS {
+            return Err(format!(
+                "it is no ONNX model: it has more than {MAX_ONNX_FIELDS} fields"
+            ));
+        }
         let tag = reader.varint().map_err(unreadable)?;
         let value = match tag & 7 {
             0 => Some(reader.varint().map_err(unreadable)?),
@@ -215,6 +245,10 @@ mod tests {
         for bytes in bad {
             assert!(onnx_version(&mut Cursor::new(bytes)).is_err(), "{bytes:?}");
         }
+        // A file of nothing but tiny fields is not read to its end.
+        let tiny = [0x08, 8].repeat(MAX_ONNX_FIELDS + 1);
+        let refused = onnx_version(&mut Cursor::new(tiny));
+        assert!(refused.is_err_and(|fault| fault.contains("fields")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod record;
 mod registration;
 mod signature;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ use metric::GivenMetric;
 ///
 /// Logged models need MLflow 3. A model that is logged to an older server, or to a SQLite file that MLflow 3 has not
 /// opened yet, waits in the journal, with one line that says so.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a model is recorded by `mlflow::log_model`, or if a tracked function returns it"]
 pub struct Model {
     name: String,
@@ -61,7 +61,7 @@ pub struct Model {
     flavor: Option<Flavor>,
     signature: Option<Signature>,
     /// JSON of the input example, or the reason why there is none.
-    input_example: Option<Result<Vec<u8>, String>>,
+    input_example: Option<Result<String, String>>,
     params: Vec<(String, String)>,
     tags: Vec<(String, String)>,
     metrics: Vec<GivenMetric>,
@@ -73,7 +73,7 @@ pub struct Model {
 }
 
 /// Origin of files of a model.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum ModelSource {
     File(PathBuf),
     Folder(PathBuf),
@@ -175,7 +175,7 @@ impl Model {
     /// ```
     pub fn input_example<T: Serialize + ?Sized>(mut self, example: &T) -> Self {
         // The `Serialize` of a type may panic, which must not reach the caller.
-        let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_vec(example)));
+        let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_string(example)));
         self.input_example = Some(match written {
             Ok(Ok(json)) => Ok(json),
             Ok(Err(error)) => Err(format!("it cannot be written as JSON: {error}")),
@@ -309,6 +309,34 @@ impl Model {
         let value = bounded_text(limits::REGISTRY_TAG_VALUE_CHARS, &value);
         self.version_tags.push((key.into(), value));
         self
+    }
+}
+
+/// Shows the name and the files of a model. Their bytes, and the values that may hold secrets, are left out.
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            sources,
+            flavor,
+            step,
+            ..
+        } = self;
+        f.debug_struct("Model")
+            .field("name", name)
+            .field("files", sources)
+            .field("flavor", flavor)
+            .field("step", step)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::Folder(path) => fmt::Debug::fmt(path, f),
+            Self::Bytes { path, bytes } => write!(f, "{path:?} ({} bytes)", bytes.len()),
+        }
     }
 }
 

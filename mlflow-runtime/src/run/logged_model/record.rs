@@ -32,13 +32,22 @@ enum FileContent<'m> {
 /// Files of a model by their paths inside of the model.
 type Files<'m> = BTreeMap<String, FileContent<'m>>;
 
+/// Files of a model while they are collected.
+#[derive(Default)]
+struct CollectedFiles<'m> {
+    files: Files<'m>,
+    /// Paths that MLflow's servers do not keep, and the paths that stand for them.
+    renamed: Vec<(String, String)>,
+}
+
 impl LiveRun<'_> {
     /// Logs a model as an output of the run.
     pub(in crate::run) fn log_model(&self, model: &Model) {
         let metrics = self.log_model_metrics(model);
         if let Err(fault) = self.try_log_model(model, metrics) {
+            let name = self.model_name(&model.name);
             self.tracker
-                .warn_rejected("model", &model.name, format_args!("{fault}"));
+                .warn_rejected("model", &name, format_args!("{fault}"));
         }
     }
 
@@ -62,12 +71,23 @@ impl LiveRun<'_> {
         if let Some(fault) = limits::find_model_name_fault(name) {
             return Err(format!("its name {fault}; give it another name"));
         }
-        let mut files = Files::new();
+        let name = &*self.model_name(name);
+        let mut collected = CollectedFiles::default();
         for source in sources {
-            collect_files(source, &mut files)?;
+            collect_files(source, &mut collected)?;
         }
+        let CollectedFiles { mut files, renamed } = collected;
         if files.is_empty() {
             return Err("it has no files; add them with file, folder or bytes".to_owned());
+        }
+        for (path, kept) in renamed {
+            self.tracker.warn_left_out(
+                "model",
+                name,
+                format_args!(
+                    "its file {path:?} is stored as {kept:?}, because MLflow's servers do not keep `%` and `#` in names"
+                ),
+            );
         }
         let flavors = self.flavors(name, flavor.as_ref(), &files);
         let signature = signature.as_ref().and_then(|signature| {
@@ -80,28 +100,21 @@ impl LiveRun<'_> {
             };
             signature.to_json().map_err(warn).ok()
         });
-        let example = match input_example {
-            Some(Ok(json)) => Some(json),
-            Some(Err(fault)) => {
-                self.tracker.warn_left_out(
-                    "model input example",
-                    name,
-                    format_args!("it is left out: {fault}"),
-                );
-                None
-            }
-            None => None,
-        };
-        if let Some(json) = example {
-            files.insert(INPUT_EXAMPLE_FILE.to_owned(), FileContent::Bytes(json));
+        let example = self.input_example(name, input_example.as_ref(), &files);
+        if let Some(json) = &example {
+            let content = FileContent::Bytes(json.as_bytes());
+            files.insert(INPUT_EXAMPLE_FILE.to_owned(), content);
         }
-        let text = |kind: &'static str, text: &str, max: usize| {
-            let sanitized = self.tracker.sanitizer.sanitize_text(kind, name, text, max);
-            sanitized.unwrap_or_else(|| text.to_owned())
-        };
         let model_type = { model_type.as_deref() }
             .filter(|kind| !kind.is_empty())
-            .map(|kind| text("model type", kind, limits::MODEL_NAME_CHARS));
+            .map(|kind| {
+                let max = limits::MODEL_NAME_CHARS;
+                let sanitized = self
+                    .tracker
+                    .sanitizer
+                    .sanitize_text("model type", name, kind, max);
+                sanitized.unwrap_or_else(|| kind.to_owned())
+            });
         let key = uuid::Uuid::new_v4().simple().to_string();
         let path = ModelPath::of_record(&NewModel {
             key: &key,
@@ -125,7 +138,7 @@ impl LiveRun<'_> {
                 }
             }
         }
-        let registration = self.registration(model);
+        let registration = self.registration(name, model);
         let record = ModelRecord {
             files: sizes,
             params: self.model_params(name, params),
@@ -135,6 +148,7 @@ impl LiveRun<'_> {
             flavors,
             signature,
             input_example: example
+                .as_ref()
                 .map(|_| json!({ "artifact_path": INPUT_EXAMPLE_FILE, "type": "json_object" })),
             utc_time_created: time::format_python_utc(time::now_ms()),
             registered_name: registration.name,
@@ -150,6 +164,40 @@ impl LiveRun<'_> {
         Ok(())
     }
 
+    /// Returns the name of a model, with credentials masked.
+    fn model_name<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        let sanitizer = &self.tracker.sanitizer;
+        let masked = sanitizer.sanitize_text("model", "name", name, usize::MAX);
+        masked.map_or(Cow::Borrowed(name), Cow::Owned)
+    }
+
+    /// Returns the JSON of the input example, or logs a warning if there can be none.
+    fn input_example<'e>(
+        &self,
+        name: &str,
+        example: Option<&'e Result<String, String>>,
+        files: &Files<'_>,
+    ) -> Option<Cow<'e, str>> {
+        let fault = match example? {
+            Err(fault) => fault,
+            Ok(_) if files.contains_key(INPUT_EXAMPLE_FILE) => {
+                "the model has a file input_example.json of its own; rename that file"
+            }
+            Ok(json) => {
+                let kind = "model input example";
+                let sanitizer = &self.tracker.sanitizer;
+                let sanitized = sanitizer.sanitize_text(kind, name, json, usize::MAX);
+                return Some(sanitized.map_or(Cow::Borrowed(json), Cow::Owned));
+            }
+        };
+        self.tracker.warn_left_out(
+            "model input example",
+            name,
+            format_args!("it is left out: {fault}"),
+        );
+        None
+    }
+
     /// Returns the tags that MLflow accepts, `kind` naming what they belong to.
     pub(super) fn model_tags(
         &self,
@@ -162,42 +210,42 @@ impl LiveRun<'_> {
         { tags.iter() }
             // The tag by which a model or version is found again is this library's own.
             .filter(|(key, _)| key != tag_keys::MODEL_KEY)
-            .filter(|(key, _)| self.is_valid_key(kind, name, key))
-            .map(|(key, value)| {
+            .filter_map(|(key, value)| {
+                let key = self.accepted_key(kind, name, key)?;
                 let sanitized = sanitizer.sanitize_text(kind, name, value, max_chars);
-                Tag {
-                    key: key.clone(),
-                    value: sanitized.unwrap_or_else(|| value.clone()),
-                }
+                let value = sanitized.unwrap_or_else(|| value.clone());
+                Some(Tag { key, value })
             })
             .collect()
     }
 
     fn model_params(&self, name: &str, params: &[(String, String)]) -> Vec<Param> {
+        let sanitizer = &self.tracker.sanitizer;
         let mut kept: Vec<Param> = Vec::new();
         for (key, value) in params {
-            let is_new = kept.iter().all(|known| known.key != *key);
-            if is_new && self.is_valid_key("model param", name, key) {
+            let Some(key) = self.accepted_key("model param", name, key) else {
+                continue;
+            };
+            if kept.iter().all(|known| known.key != key) {
                 let max = limits::PARAM_VALUE_CHARS;
-                let sanitizer = &self.tracker.sanitizer;
                 let sanitized = sanitizer.sanitize_text("model param", name, value, max);
-                kept.push(Param {
-                    key: key.clone(),
-                    value: sanitized.unwrap_or_else(|| value.clone()),
-                });
+                let value = sanitized.unwrap_or_else(|| value.clone());
+                kept.push(Param { key, value });
             }
         }
         kept
     }
 
-    /// Returns true if MLflow accepts a key; else logs a warning.
-    fn is_valid_key(&self, kind: &'static str, name: &str, key: &str) -> bool {
-        let fault = limits::find_key_fault(key);
-        if let Some(fault) = &fault {
+    /// Returns a key with credentials masked, or logs a warning if MLflow refuses it.
+    fn accepted_key(&self, kind: &'static str, name: &str, key: &str) -> Option<String> {
+        let masked = self.tracker.sanitizer.mask_key(kind, key);
+        let key = masked.unwrap_or_else(|| key.to_owned());
+        if let Some(fault) = limits::find_key_fault(&key) {
             self.tracker
                 .warn_left_out(kind, name, format_args!("{key:?} is left out: {fault}"));
+            return None;
         }
-        fault.is_none()
+        Some(key)
     }
 
     /// Returns the flavors as `MLmodel` holds them. Files that do not match the flavor are plain files, with a
@@ -206,7 +254,16 @@ impl LiveRun<'_> {
         let Some(flavor) = flavor else {
             return json!({});
         };
-        match describe_flavor(flavor, files) {
+        let choose = |path: &str, ending: &str| {
+            self.tracker.warn_left_out(
+                "model flavor",
+                name,
+                format_args!(
+                    "{path:?} is taken as the model, because several of its files have names that end in {ending}; name the model model{ending}"
+                ),
+            );
+        };
+        match describe_flavor(flavor, files, choose) {
             Ok(flavors) => flavors,
             Err(fault) => {
                 self.tracker.warn_left_out(
@@ -236,7 +293,10 @@ impl LiveRun<'_> {
 }
 
 /// Adds the files of a source, or returns the reason why they cannot be logged.
-fn collect_files<'m>(source: &'m ModelSource, files: &mut Files<'m>) -> Result<(), String> {
+fn collect_files<'m>(
+    source: &'m ModelSource,
+    files: &mut CollectedFiles<'m>,
+) -> Result<(), String> {
     match source {
         ModelSource::Bytes { path, bytes } => {
             let path = path.trim_matches('/');
@@ -266,7 +326,11 @@ fn collect_files<'m>(source: &'m ModelSource, files: &mut Files<'m>) -> Result<(
     }
 }
 
-fn collect_folder(folder: &Path, prefix: &str, files: &mut Files<'_>) -> Result<(), String> {
+fn collect_folder(
+    folder: &Path,
+    prefix: &str,
+    files: &mut CollectedFiles<'_>,
+) -> Result<(), String> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     for entry in entries.map_err(|error| unreadable(folder, &error))? {
         let inside = entry.path();
@@ -301,7 +365,11 @@ fn collect_folder(folder: &Path, prefix: &str, files: &mut Files<'_>) -> Result<
 }
 
 /// Adds a file under a path that MLflow's servers keep.
-fn add_file<'m>(path: &str, content: FileContent<'m>, files: &mut Files<'m>) -> Result<(), String> {
+fn add_file<'m>(
+    path: &str,
+    content: FileContent<'m>,
+    collected: &mut CollectedFiles<'m>,
+) -> Result<(), String> {
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!("{path:?} is no path inside of a model"));
     }
@@ -310,11 +378,34 @@ fn add_file<'m>(path: &str, content: FileContent<'m>, files: &mut Files<'m>) -> 
             "it has a file {MLMODEL_FILE:?}, which MLflow's description of the model is; rename it"
         ));
     }
-    let path = limits::sanitize_artifact_path(path).unwrap_or_else(|| path.to_owned());
+    let CollectedFiles { files, renamed } = collected;
+    let kept = limits::sanitize_artifact_path(path);
+    if let Some(kept) = &kept {
+        renamed.push((path.to_owned(), kept.clone()));
+    }
+    let path = kept.unwrap_or_else(|| path.to_owned());
+    if let Some((file, inside)) = find_collision(&path, files) {
+        return Err(format!(
+            "its file {file:?} is also the folder of its file {inside:?}; rename one of them"
+        ));
+    }
     match files.insert(path.clone(), content) {
         None => Ok(()),
         Some(_) => Err(format!("it has two files with the path {path:?}")),
     }
+}
+
+/// Returns two paths, the new one among them, of which the first would be a file and a folder.
+fn find_collision<'p>(path: &'p str, files: &'p Files<'_>) -> Option<(&'p str, &'p str)> {
+    let mut folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+    if let Some(folder) = folders.find(|folder| files.contains_key(*folder)) {
+        return Some((folder, path));
+    }
+    let prefix = format!("{path}/");
+    let (inside, _) = files.range(prefix.clone()..).next()?;
+    inside
+        .starts_with(&prefix)
+        .then_some((path, inside.as_str()))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
@@ -333,12 +424,28 @@ fn only_file<'f>(files: &'f Files<'_>) -> Option<&'f str> {
 }
 
 /// Returns the flavors as `MLmodel` holds them, or the reason why the files do not match the flavor.
-fn describe_flavor(flavor: &Flavor, files: &Files<'_>) -> Result<Value, String> {
+/// `choose` is called with the file that is taken of several, and with their ending.
+fn describe_flavor(
+    flavor: &Flavor,
+    files: &Files<'_>,
+    choose: impl FnOnce(&str, &str),
+) -> Result<Value, String> {
+    if let Some(fault) = flavor.find_name_fault() {
+        return Err(fault);
+    }
     let Some(ending) = flavor.file_ending() else {
         return Ok(flavor.to_json(only_file(files), None));
     };
     let mut candidates = files.iter().filter(|(path, _)| path.ends_with(ending));
-    let Some((path, content)) = candidates.next() else {
+    let by_name = files.get_key_value(&format!("model{ending}"));
+    let first = candidates.next();
+    if by_name.is_none()
+        && *flavor == Flavor::Onnx
+        && let (Some((path, _)), Some(_)) = (first, candidates.next())
+    {
+        choose(path, ending);
+    }
+    let Some((path, content)) = by_name.or(first) else {
         return Err(format!(
             "none of its files has a name that ends in {ending}"
         ));

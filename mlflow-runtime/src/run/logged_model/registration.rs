@@ -14,10 +14,10 @@ pub(super) struct RecordedRegistration {
 }
 
 impl LiveRun<'_> {
-    /// Returns the registration of a model, and logs a warning for each part that MLflow refuses.
-    pub(super) fn registration(&self, model: &Model) -> RecordedRegistration {
+    /// Returns the registration of a model, and logs a warning with the model's name for each part that MLflow
+    /// refuses.
+    pub(super) fn registration(&self, name: &str, model: &Model) -> RecordedRegistration {
         let Model {
-            name,
             registered_name,
             aliases,
             version_tags,
