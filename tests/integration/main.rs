@@ -28,6 +28,7 @@ mod macros;
 mod many_artifacts;
 mod model_connections;
 mod model_downloads;
+mod model_failures;
 mod model_metrics;
 mod model_registration;
 mod models;

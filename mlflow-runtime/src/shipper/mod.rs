@@ -410,6 +410,7 @@ impl Shipper {
                     .close_open_runs(reader, &self.live, is_interrupted)
                     .await?
                 {
+                    delivery.fail_unrecorded_models(reader).await?;
                     reader.settle();
                     self.release_orphan();
                 }

@@ -9,13 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::journal::directory::Directory;
-use crate::journal::record::{Event, Origin, RunStart};
+use crate::journal::record::{ArtifactLocation, Event, Origin, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::{DropReason, Journal, MetricKey, RunRef, release_thread, with_writer};
-use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, ModelStatus, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::batch::ReadBatch;
+use crate::shipper::fuzz_support::recover_image;
 use crate::shipper::stats::Stats;
 use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError};
@@ -142,6 +143,34 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     assert_eq!(store.runs()[0].metrics.len(), 10);
     assert_eq!(state(), "new");
     fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// Regression: the model stayed pending for ever, as no record completed it.
+#[test]
+fn a_model_whose_process_was_killed_before_its_record_is_a_failed_one() {
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
+    let model = Event::Artifact {
+        path: format!("{}/net/w.bin", "a".repeat(32)).into(),
+        kind: ArtifactKind::ModelFile,
+        content: ArtifactLocation::Attached,
+        fingerprint: None,
+    };
+    log(&journal, &model);
+    set_state(&journal, "killed");
+    release_thread(&journal);
+    drop(journal);
+
+    let store = MemoryStore::new();
+    let shipped = recover_image(&store, &folder, 10);
+    assert!(shipped.is_claimed);
+    let run = &store.runs()[0];
+    assert_eq!(run.status, RunStatus::Killed);
+    assert_eq!(run.tags["state"], "killed");
+    assert_eq!(run.models[0].status, ModelStatus::UploadFailed);
+    assert_eq!(run.model_outputs.len(), 1);
+    let _ = fs::remove_dir_all(folder);
 }
 
 /// Found on a busy machine: the journal's directory was removed before its first segment, with the start of

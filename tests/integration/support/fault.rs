@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     NoSuchRun,
     /// The answer of a server that takes the request and ignores what is in it.
     Ignored,
+    /// The answer that MLflow gives to a value that it never accepts.
+    Refused,
     /// The answer that MLflow gives if two clients create the same row.
     Contested,
     /// Status 429 with `Retry-After`.
@@ -82,6 +84,7 @@ impl Fault {
             Self::Status(_) => "another status",
             Self::NoSuchRun => "no such run",
             Self::Ignored => "ignored",
+            Self::Refused => "refused",
             Self::Contested => "contested",
             Self::Later(After::Seconds(_)) => "429 seconds",
             Self::Later(After::Date(_)) => "429 date",
@@ -111,6 +114,7 @@ impl Fault {
             | Self::Status(_)
             | Self::NoSuchRun
             | Self::Ignored
+            | Self::Refused
             | Self::Contested
             | Self::Later(_)
             | Self::Html
@@ -175,6 +179,14 @@ impl Answer {
 
     pub(crate) fn ignored() -> Self {
         Self::new("200 OK", "content-type: application/json".to_owned(), "{}")
+    }
+
+    pub(crate) fn refused() -> Self {
+        Self::new(
+            "400 Bad Request",
+            "content-type: application/json".to_owned(),
+            r#"{"error_code": "INVALID_PARAMETER_VALUE", "message": "not this value"}"#,
+        )
     }
 
     pub(crate) fn contested() -> Self {

@@ -163,6 +163,7 @@ impl Shared {
             Fault::Status(status) => pass(writer, &Answer::status(status)),
             Fault::NoSuchRun => pass(writer, &Answer::no_such_run()),
             Fault::Ignored => pass(writer, &Answer::ignored()),
+            Fault::Refused => pass(writer, &Answer::refused()),
             Fault::Contested => pass(writer, &Answer::contested()),
             Fault::Committed(status) => pass(writer, &Answer::status(status)),
             Fault::TooLate => pass(writer, &Answer::status(504)),

@@ -84,6 +84,7 @@ impl Delivery {
         &mut self,
         reader: &mut JournalReader,
     ) -> Result<(), Halt> {
+        self.note_settled_models(reader);
         let now = Instant::now();
         let concurrent = self.store.concurrent_uploads();
         let mut tries_left = concurrent.max(MIN_ARTIFACT_TRIES_PER_STEP);

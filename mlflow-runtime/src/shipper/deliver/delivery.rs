@@ -228,6 +228,8 @@ impl Delivery {
         if !reader.is_live() && !run_batch.is_checked {
             let torn = copy_check::refuse_torn(&mut run_batch.artifacts);
             self.models.note_incomplete(&torn);
+            let number = run_batch.run;
+            self.models.note_orphaned(number, &run_batch.artifacts);
             run_batch.record_refused(torn);
         }
         let refused = run_batch.take_invalid();

@@ -61,8 +61,16 @@ pub(super) fn find_or_create(
         })?;
     if inserted > 0 {
         insert_tag(&transaction, &model, tag_keys::MODEL_KEY, new.key)?;
-    } else {
-        status(&transaction, &model)?;
+    } else if let Err(error) = status(&transaction, &model) {
+        // The id is made of the key, so that nobody can log the model again.
+        return Err(match error {
+            SqliteError::Refused(StoreError::Missing { .. }) => {
+                SqliteError::Refused(StoreError::Rejected {
+                    reason: "somebody has deleted the logged model; log the model again".into(),
+                })
+            }
+            error => error,
+        });
     }
     transaction.commit()?;
     Ok(model)
