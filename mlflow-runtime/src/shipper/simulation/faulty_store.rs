@@ -100,6 +100,22 @@ pub(super) fn run_key(run: RunId) -> String {
     format!("{run:032x}")
 }
 
+/// Returns the key of a logged model, which begins with its run.
+pub(super) fn model_key(run: RunId, value: u32) -> String {
+    format!("{run:016x}{value:016x}")
+}
+
+/// Returns the call for a logged model.
+fn call_for_model(route: Route, model_id: &str) -> Call<'_> {
+    let run = model_id.strip_prefix("m-").and_then(|key| key.get(..16));
+    Call {
+        route,
+        run: run.and_then(parse_run_key),
+        batch: None,
+        path: Some(model_id),
+    }
+}
+
 fn parse_run_key(key: &str) -> Option<RunId> {
     RunId::from_str_radix(key, 16).ok()
 }
@@ -568,6 +584,7 @@ fn is_untouched(row: &Row, data: &StoredRunData) -> bool {
         && data.metrics.is_empty()
         && data.params.is_empty()
         && data.artifacts.is_empty()
+        && data.models.is_empty()
         && tags.all(|(key, value)| row.created_with.get(key) == Some(value))
 }
 
@@ -979,7 +996,8 @@ impl Store for FaultyStore {
         run: &StoredRun,
         model: &NewModel<'_>,
     ) -> Result<StoredModel, StoreError> {
-        self.ask(self.call_for_run(Route::Batch, run), |server| {
+        let id = format!("m-{}", model.key);
+        self.ask(call_for_model(Route::Batch, &id), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.create_model(run, model))
         })
@@ -987,7 +1005,7 @@ impl Store for FaultyStore {
     }
 
     async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
-        self.ask(call_without_run(Route::Get), |server| {
+        self.ask(call_for_model(Route::Get, &model.model_id), |server| {
             now_or_never(server.memory.model_status(model))
         })
         .await
@@ -998,7 +1016,7 @@ impl Store for FaultyStore {
         model: &StoredModel,
         status: ModelStatus,
     ) -> Result<(), StoreError> {
-        self.ask(call_without_run(Route::Update), |server| {
+        self.ask(call_for_model(Route::Update, &model.model_id), |server| {
             now_or_never(server.memory.set_model_status(model, status))
         })
         .await
@@ -1010,7 +1028,7 @@ impl Store for FaultyStore {
         params: &[Param],
         tags: &[Tag],
     ) -> Result<(), StoreError> {
-        self.ask(call_without_run(Route::Batch), |server| {
+        self.ask(call_for_model(Route::Batch, &model.model_id), |server| {
             now_or_never(server.memory.describe_model(model, params, tags))
         })
         .await
@@ -1022,7 +1040,7 @@ impl Store for FaultyStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        self.ask(call_without_run(Route::Put), |server| {
+        self.ask(call_for_model(Route::Put, &model.model_id), |server| {
             now_or_never(server.memory.put_model_file(model, path, content))
         })
         .await
@@ -1032,7 +1050,7 @@ impl Store for FaultyStore {
         &self,
         model: &StoredModel,
     ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
-        self.ask(call_without_run(Route::Get), |server| {
+        self.ask(call_for_model(Route::Get, &model.model_id), |server| {
             now_or_never(server.memory.list_model_files(model))
         })
         .await
@@ -1044,7 +1062,7 @@ impl Store for FaultyStore {
         model: &StoredModel,
         registration: &Registration<'_>,
     ) -> Result<(), StoreError> {
-        self.ask(self.call_for_run(Route::Batch, run), |server| {
+        self.ask(call_for_model(Route::Batch, &model.model_id), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.register_model(run, model, registration))
         })
@@ -1057,7 +1075,7 @@ impl Store for FaultyStore {
         model: &StoredModel,
         metrics: &[ModelMetric],
     ) -> Result<(), StoreError> {
-        self.ask(self.call_for_run(Route::Batch, run), |server| {
+        self.ask(call_for_model(Route::Batch, &model.model_id), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.log_model_metrics(run, model, metrics))
         })
@@ -1070,7 +1088,7 @@ impl Store for FaultyStore {
         model_id: &str,
         step: i64,
     ) -> Result<(), StoreError> {
-        self.ask(self.call_for_run(Route::Batch, run), |server| {
+        self.ask(call_for_model(Route::Batch, model_id), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.log_output(run, model_id, step))
         })
@@ -1078,7 +1096,7 @@ impl Store for FaultyStore {
     }
 
     async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
-        self.ask(self.call_for_run(Route::Batch, run), |server| {
+        self.ask(call_for_model(Route::Batch, model_id), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.log_model_input(run, model_id))
         })

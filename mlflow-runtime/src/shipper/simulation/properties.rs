@@ -8,6 +8,8 @@
 //! 4. A flush is complete soon after the store has recovered, an exit within its timeout, and the last
 //!    process leaves no journal.
 //! 5. An artifact's file exists until the artifact is delivered.
+//! 6. A logged model is there once, and ready when the store has all of its files. It is ready in the end unless the
+//!    store has rejected a part of it.
 //! 6. The shipper neither ends, nor panics, nor loops without progress.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::faulty_store::{LAST_STEPS, Server, ServerRun, TABLE_ROWS};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
+use crate::model::mlmodel::MLMODEL_FILE;
 use crate::model::tag_keys;
-use crate::model::{Metric, RunStatus};
+use crate::model::{Metric, ModelStatus, RunStatus};
 use crate::store::StoredRunData;
 
 /// A property that does not hold.
@@ -53,6 +56,8 @@ pub(super) struct ExpectedRun {
     pub(super) own_steps: BTreeSet<i64>,
     pub(super) returned: Vec<LastStepPoint>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
+    /// Files of each logged model, by the model's key.
+    pub(super) models: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// Rows of each table by its path: the value of the call, and the number of the row.
     pub(super) tables: BTreeMap<String, Vec<(u32, usize)>>,
     pub(super) end: Option<(RunStatus, i64)>,
@@ -230,6 +235,18 @@ fn check_run(
         check_table(rows, data.artifacts.get(path), is_complete)
             .map_err(|fault| format!("table {path}: {fault}"))?;
     }
+    for (key, files) in &logged.models {
+        let id = format!("m-{key}");
+        let may_fail = excused.all_artifacts || is_refused(format!("artifact {id}"));
+        check_model(&id, files, data, may_fail).map_err(|fault| format!("model {id}: {fault}"))?;
+    }
+    let is_logged = |id: &str| {
+        let key = id.strip_prefix("m-");
+        key.is_some_and(|key| logged.models.contains_key(key))
+    };
+    if let Some(model) = data.models.iter().find(|one| !is_logged(&one.model_id)) {
+        return Err(format!("model {} was not logged", model.model_id));
+    }
     let (status, end_time_ms) = match logged.end {
         Some((status, at)) => (status, Some(at)),
         None if logged.is_orphan => (RunStatus::Killed, data.end_time_ms),
@@ -245,6 +262,39 @@ fn check_run(
         && server.run_with(named) != Some(parent)
     {
         return Err(format!("its parent is {named}, not run {parent}"));
+    }
+    Ok(())
+}
+
+/// Checks that a model is there once, and ready if and only if it is complete, unless it may fail.
+fn check_model(
+    id: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+    data: &StoredRunData,
+    may_fail: bool,
+) -> Result<(), String> {
+    let mut found = data.models.iter().filter(|model| model.model_id == id);
+    let Some(model) = found.next() else {
+        return if may_fail {
+            Ok(())
+        } else {
+            Err("it is not there".to_owned())
+        };
+    };
+    if found.next().is_some() {
+        return Err("it is there twice".to_owned());
+    }
+    let outputs = { data.model_outputs.iter() }
+        .filter(|(output, _)| output == id)
+        .count();
+    let is_ready = model.status == ModelStatus::Ready;
+    let has_files = { files.iter() }.all(|(path, bytes)| model.files.get(path) == Some(bytes));
+    let is_complete = has_files && model.files.contains_key(MLMODEL_FILE) && outputs == 1;
+    if is_ready && !is_complete {
+        return Err("it is ready, and not complete".to_owned());
+    }
+    if !is_ready && !may_fail {
+        return Err(format!("it is {:?}", model.status));
     }
     Ok(())
 }

@@ -133,6 +133,12 @@ pub(super) enum Event {
         count: usize,
         value: u32,
     },
+    /// Logged model with so many files, all logged by one call. No two calls have the same value.
+    Model {
+        to: EntryTarget,
+        files: usize,
+        value: u32,
+    },
     End {
         to: EntryTarget,
         status: RunStatus,
@@ -408,7 +414,12 @@ impl ScheduleBuilder {
         let which = usize::try_from(self.random.below(3)).unwrap_or(0);
         let value = self.next_value();
         let event = match self.random.below(100) {
-            0..35 => Event::Metrics {
+            0..5 => Event::Model {
+                to,
+                files: self.random.pick(&[1, 2, 3]),
+                value,
+            },
+            5..35 => Event::Metrics {
                 to,
                 key: which,
                 count: self.random.pick(&[1, 1, 2, 5, 30, 120]),

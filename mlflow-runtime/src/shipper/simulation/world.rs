@@ -1,7 +1,7 @@
 //! A world: processes that share a directory of journals and a server, and the events of a schedule.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Event as Happens;
-use super::faulty_store::{ScheduledDeath, Server, run_key};
+use super::faulty_store::{ScheduledDeath, Server, model_key, run_key};
 use super::process::Process;
 use super::properties::{
     ExpectedRun, ExpectedRuns, LAST_STEP_BASE, LastStepPoint, Violation, check_numbers,
@@ -26,8 +26,9 @@ use crate::determinism;
 use crate::journal::MetricKey;
 use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
+use crate::model::logged_model::ModelPath;
 use crate::model::metric_key::Key;
-use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, TableChunk, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, NewModel, Param, RunStatus, TableChunk, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::FlushScope;
 use crate::sync::lock;
@@ -374,6 +375,7 @@ impl World {
                 self.log_artifact(to, path, is_spooled, value, &content);
             }
             Happens::Rows { to, count, value } => self.log_rows(to, count, value),
+            Happens::Model { to, files, value } => self.log_model(to, files, value),
             Happens::End { to, status } => self.log_end(to, status),
             Happens::Fault(fault) => self.server().add_fault(fault),
             Happens::Heal => self.server().end_temporary_faults(),
@@ -605,6 +607,49 @@ impl World {
         process.log(to.run, to.on_thread, &event, lines.as_bytes());
         let rows = logged.tables.entry(path).or_default();
         rows.extend((0..count).map(|row| (value, row)));
+    }
+
+    /// Logs the files of a model and then its record, from one thread as a call does.
+    fn log_model(&mut self, to: EntryTarget, files: usize, value: u32) {
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let key = model_key(to.run, value);
+        let path = ModelPath::of_record(&NewModel {
+            key: &key,
+            name: "net",
+            model_type: None,
+        });
+        let files: BTreeMap<_, _> = (0..files)
+            .map(|file| {
+                (
+                    format!("dir/{file}.bin"),
+                    format!("{value} {file}").into_bytes(),
+                )
+            })
+            .collect();
+        let log = |path: String, kind: ArtifactKind, bytes: &[u8]| {
+            let event = Event::Artifact {
+                path: Cow::Owned(path),
+                kind,
+                content: ArtifactLocation::Attached,
+                fingerprint: None,
+            };
+            process.log(to.run, false, &event, bytes);
+        };
+        for (file, bytes) in &files {
+            log(format!("{path}/{file}"), ArtifactKind::ModelFile, bytes);
+        }
+        let record = serde_json::json!({
+            "files": files.iter().map(|(file, bytes)| (file, bytes.len())).collect::<BTreeMap<_, _>>(),
+            "params": [{ "key": "layers", "value": "2" }],
+            "tags": [{ "key": "stage", "value": "dev" }],
+            "step": 3,
+            "flavors": {},
+            "utc_time_created": "2026-01-01 00:00:00.000000",
+        });
+        log(path, ArtifactKind::Model, record.to_string().as_bytes());
+        logged.models.insert(key, files);
     }
 
     fn log_end(&mut self, to: EntryTarget, status: RunStatus) {
