@@ -171,6 +171,30 @@ fn artifacts_reach_a_server_that_passes_none_on() {
     assert_eq!(bucket.unfinished_uploads(), 0);
 }
 
+#[test]
+fn a_model_reaches_a_server_that_passes_no_artifacts_on() {
+    let bucket = Bucket::start_on(free_port());
+    let newer = newer_release().to_str().unwrap();
+    let variables = [("PYTHONPATH", newer)];
+    let server = serving_server(bucket.url(), &variables, &["--artifacts-presigned-only"]);
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("w.bin"), vec![7; 100_000]).unwrap();
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let script = ["start r", "model net w.bin", "end r", "flush 60"];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(
+        ended.stdout.contains("flushed true") && ended.warnings().is_empty(),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert!(object(&bucket, "/artifacts/w.bin").1 == vec![7; 100_000]);
+    assert!(!object(&bucket, "/artifacts/MLmodel").1.is_empty());
+    let api = server.api();
+    let run = api.run(&api.runs(&api.experiment("Default"))[0].0);
+    assert_eq!(run.models[0].status, "LOGGED_MODEL_READY");
+}
+
 fn run() -> StoredRun {
     StoredRun {
         run_id: "r".to_owned(),

@@ -59,6 +59,42 @@ fn artifacts_go_to_a_bucket_by_urls_that_the_server_signs() {
     assert_eq!(names, ["logs/console.log", "model 1.bin", "notes.txt"]);
 }
 
+/// Regression: the server signs uploads of logged models, too, and the model waited.
+#[test]
+fn a_model_goes_to_a_bucket_by_urls_that_the_server_signs() {
+    let port = free_port();
+    let (bucket, server) = (Bucket::start_on(port), server_of(port));
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("w.bin"), vec![7; 100_000]).unwrap();
+    let script = ["start fit", "model net w.bin", "end fit", "flush 60"];
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(
+        ended.stdout.contains("flushed true") && ended.warnings().is_empty(),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let objects = bucket.objects();
+    let mut names: Vec<_> = { objects.iter() }
+        .filter_map(|(key, ..)| {
+            Some(
+                key.split_once("/models/m-")?
+                    .1
+                    .split_once('/')?
+                    .1
+                    .to_owned(),
+            )
+        })
+        .collect();
+    names.sort();
+    let expected = ["MLmodel", "input_example.json", "w.bin"];
+    assert_eq!(names, expected.map(|name| format!("artifacts/{name}")));
+    let api = server.api();
+    let run = api.run(&api.runs(&api.experiment("Default"))[0].0);
+    assert_eq!(run.models[0].status, "LOGGED_MODEL_READY");
+}
+
 #[test]
 fn while_a_bucket_is_away_its_artifacts_wait_and_nothing_else_does() {
     let port = free_port();

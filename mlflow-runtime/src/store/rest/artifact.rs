@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode, Url};
 use super::error::{self, Cause, RequestError, Route};
 use super::http::{self, HttpClient};
 use super::multipart::{self, MultipartOutcome};
-use super::presigned::BucketOutcome;
+use super::presigned::{BucketOutcome, UploadOwner};
 use super::server_info::ServerInfo;
 use super::upload::{self, UploadContent};
 use super::{
@@ -42,13 +42,14 @@ pub(super) async fn put_artifact(
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
             put_in_directory(http, &run.artifact_uri, path, content).await
         }
-        Some(_) => put_in_bucket(http, run, path, &UploadContent::from(content)).await,
+        Some(_) => {
+            let content = UploadContent::from(content);
+            put_in_bucket(http, UploadOwner::Run, run, path, &content).await
+        }
     }
 }
 
-/// Writes one file of a logged model to the destination that the model's artifact URI names. A server signs
-/// uploads for runs alone, so a bucket is written with credentials from the environment, if this library is built
-/// for that.
+/// Writes one file of a logged model to the destination that the model's artifact URI names.
 pub(super) async fn put_model_file(
     http: &HttpClient,
     model: &StoredModel,
@@ -65,18 +66,8 @@ pub(super) async fn put_model_file(
     if matches!(scheme, Some(scheme) if scheme != "mlflow-artifacts" && !scheme.eq_ignore_ascii_case("file"))
     {
         validate::check_artifact_path(path)?;
-        let unsigned = presigned::blocked_error(
-            &destination,
-            "the server does not sign uploads of logged models. Start it with --serve-artifacts",
-        );
-        return put_in_own_bucket(
-            http,
-            &destination,
-            path,
-            &UploadContent::from(content),
-            unsigned,
-        )
-        .await;
+        let content = UploadContent::from(content);
+        return put_in_bucket(http, UploadOwner::LoggedModel, &destination, path, &content).await;
     }
     put_artifact(http, &destination, path, content).await
 }
@@ -85,11 +76,12 @@ pub(super) async fn put_model_file(
 /// credentials from the environment, if this library is built for that.
 async fn put_in_bucket(
     http: &HttpClient,
+    owner: UploadOwner,
     run: &StoredRun,
     path: &str,
     content: &UploadContent<'_>,
 ) -> Result<(), StoreError> {
-    match presigned::upload_to_bucket(http, run, path, content).await? {
+    match presigned::upload_to_bucket(http, owner, run, path, content).await? {
         BucketOutcome::Uploaded => Ok(()),
         BucketOutcome::NotSigned(reason) => {
             put_in_own_bucket(http, run, path, content, reason).await

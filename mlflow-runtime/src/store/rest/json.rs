@@ -142,13 +142,9 @@ pub(super) fn create_experiment(name: &str) -> Vec<u8> {
     to_json(&Body { name })
 }
 
-pub(super) fn presigned_upload(run_id: &str, path: &str) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        run_id: &'a str,
-        path: &'a str,
-    }
-    to_json(&Body { run_id, path })
+/// Returns the body of a request to sign an upload. `id_field` is the name of the field with the id.
+pub(super) fn presigned_upload(id_field: &str, id: &str, path: &str) -> Vec<u8> {
+    to_json(&BTreeMap::from([(id_field, id), ("path", path)]))
 }
 
 /// Part of an upload that the bucket has.

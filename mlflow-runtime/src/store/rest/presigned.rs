@@ -46,9 +46,28 @@ pub(super) enum BucketOutcome {
     NotSigned(StoreError),
 }
 
-/// Uploads one artifact of a run whose artifacts go neither through the server nor to a directory.
+/// Owner of an artifact, by whose id the server signs an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UploadOwner {
+    Run,
+    /// Logged model, whose id stands in the place of a run's.
+    LoggedModel,
+}
+
+impl UploadOwner {
+    /// Returns the name of the field with the id.
+    fn id_field(self) -> &'static str {
+        match self {
+            Self::Run => "run_id",
+            Self::LoggedModel => "model_id",
+        }
+    }
+}
+
+/// Uploads one artifact that goes neither through the server nor to a directory.
 pub(super) async fn upload_to_bucket(
     http: &HttpClient,
+    owner: UploadOwner,
     run: &StoredRun,
     path: &str,
     content: &UploadContent<'_>,
@@ -65,7 +84,7 @@ pub(super) async fn upload_to_bucket(
     let PresignedUpload {
         presigned_url,
         headers,
-    } = match request_presigned_upload(http, run, path).await? {
+    } = match request_presigned_upload(http, owner, run, path).await? {
         Ok(signed) => signed,
         Err(reason) => return Ok(BucketOutcome::NotSigned(reason)),
     };
@@ -90,12 +109,13 @@ pub(super) async fn upload_to_bucket(
 /// Requests the signature of an upload from the server. The inner error is the reason why the server does not sign.
 async fn request_presigned_upload(
     http: &HttpClient,
+    owner: UploadOwner,
     run: &StoredRun,
     path: &str,
 ) -> Result<Result<PresignedUpload, StoreError>, StoreError> {
     const ROUTE: &str = "artifacts/presigned-upload-url";
     let asked = format!("POST {ROUTE}");
-    let body = json::presigned_upload(&run.run_id, path);
+    let body = json::presigned_upload(owner.id_field(), &run.run_id, path);
     let response = http.post_json(ROUTE, body, Idempotency::Idempotent).await?;
     let is_unknown = matches!(
         response.status(),
