@@ -97,14 +97,23 @@
 //! | model …: its name is empty; its name contains …; its name has `N` characters | MLflow refuses the name; the model is not logged | give it another name |
 //! | model …: it has no files; it has two files with the path …; it has a file "MLmodel"; … is no path inside of a model; there is no file or folder …; … is no file, is no folder; … cannot be read: …; its file …: … | the model is not logged, because one of its files cannot be; the run and everything else is | see the reason |
 //! | model flavor …: the model is logged as plain files: … | the files are not what the [`Flavor`](crate::Flavor) needs; the model is logged under the flavor `files` | give the file of the flavor, or a flavor of your own |
+//! | model …: its file … is also the folder of its file …; rename one of them | no store holds both; the model is not logged | rename one of them |
+//! | model …: its file … is stored as …, because MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
+//! | model flavor …: … is taken as the model, because several of its files have names that end in .onnx; … | `mlflow.onnx` loads one file | name the model `model.onnx` |
 //! | model signature, model input example, model registration …: it is left out: … | the rest of the model is logged | see the reason |
-//! | model param, model tag …: … is left out: … | MLflow refuses the key; the rest of the model is logged | give it another key |
+//! | model registration …: the alias … is left out: it …; its aliases and the tags of its version are left out: … | MLflow refuses or reserves the alias, or the model is not registered; everything else is logged | choose another alias, or name the registered model with [`register_as`](crate::Model::register_as) |
+//! | model output, model input …: it is no id of a logged model, … | `log_output` or `log_model_input` was given another text | give the id, which begins with `m-` |
+//! | model param, model tag, model version tag …: … is left out: … | MLflow refuses the key; the rest of the model is logged | give it another key |
 //! | model file … is rejected for good: … | the store rejects a file of the model, or its copy is damaged; MLflow shows the upload of the model as failed | log the model again |
+//! | model … is rejected for good: it is stored, without its metrics: … | the metrics are on the run only | see the reason |
+//! | model … is rejected for good: `N` of its `N` files are missing in the store, first …: somebody has deleted the logged model, or an earlier process could not deliver the file; … | no file of the model is on its way any more; MLflow shows its upload as failed | log the model again |
+//! | model …, model file … is rejected for good: somebody has deleted the logged model; … | the SQLite file holds the model as deleted | log the model again |
+//! | model … is incomplete, and marked as failed: its process ended before it had logged all of it | the process was killed in the middle of `log_model` | log the model again |
 //! | model … is rejected for good: it is stored, but not registered as …: … | the store refuses to register the model | see the reason, and register the model in the MLflow UI |
 //! | model … is rejected for good: its record in the journal's directory cannot be read: … | the record is damaged, or no file of this user | log the model again |
 //! | the store accepts some values only after somebody acts; they stay in the journal: logged models need tables that MLflow 3 adds to …: open the file once with MLflow 3 (`mlflow ui --backend-store-uri …`), and the models that wait are stored | no MLflow 3 has opened the SQLite file yet; everything else is stored | open it, then start a tracked program, or run `cargo mlflow sync` |
 //! | the store accepts some values only after somebody acts; they stay in the journal: the server has no logged models, which MLflow has since 3.0: upgrade the server to get the models that wait here | everything else is stored | upgrade the server |
-//! | the store fails for a single run or artifact, …: the model … is completed when the store has all of its files; `N` of `N` are missing, first … | a file of the model waits by itself | see the line about that file |
+//! | the store fails for a single run or artifact, …: the model … is completed when the store has all of its files; `N` of its `N` files are missing in the store, first … | a file of the model waits by itself | see the line about that file |
 //! | artifact …: stdout and stderr are not captured for it: … | the disk is full; the capture is tried again for later runs | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
 //! | artifact …: later lines are left out: it has reached the size that MLFLOW_CONSOLE_MAX_BYTES allows | a run logs very many lines | raise the limit, or let fewer events reach the layer: with a filter, or its `console` level |
