@@ -37,6 +37,11 @@ mlflow.set_tracking_uri(sys.argv[1])
 client = mlflow.MlflowClient()
 run, = client.search_runs([client.get_experiment_by_name(sys.argv[2]).experiment_id])
 entries = client.list_artifacts(run.info.run_id, "checkpoints")
+def has_files(folder):
+    inside = client.list_artifacts(run.info.run_id, folder)
+    return any(has_files(entry.path) if entry.is_dir else True for entry in inside)
+# On a server, the folder of a deleted checkpoint may stay, without files.
+entries = [entry for entry in entries if not entry.is_dir or has_files(entry.path)]
 for entry in entries:
     if entry.is_dir:
         uri = f"{run.info.artifact_uri}/{entry.path}"
@@ -279,16 +284,18 @@ fn a_step_that_is_logged_again_does_not_mix_old_and_new_files() {
     // The one that was replaced is deleted once the new one is whole, if the newest are to be kept.
     let run = resume.start();
     run.keep_checkpoints(3);
-    run.log_checkpoint(&new, 8);
+    for _ in 0..2 {
+        run.log_checkpoint(&new, 8);
+        mlflow::flush(std::time::Duration::from_secs(60));
+    }
     drop(run);
     let kept = paths(&fake, 0);
-    assert!(
-        kept.iter().any(|path| path.contains("/step-7-v1/")),
-        "{kept:?}"
-    );
-    assert!(
-        !kept.iter().any(|path| path.contains("/step-7/")),
-        "{kept:?}"
+    let folders: BTreeSet<&str> = { kept.iter() }
+        .map(|path| path.split('/').nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        folders,
+        BTreeSet::from(["step-7", "step-7-v1", "step-8-v1"])
     );
 }
 
@@ -347,48 +354,92 @@ fn a_checkpoint_of_an_earlier_step_is_not_deleted_by_itself() {
     assert_eq!(folders, BTreeSet::from(["step-60", "step-55"]));
 }
 
+/// Regression: a checkpoint whose file could not be copied counted as a whole one, and the older one was not sent.
 #[test]
-fn checkpoints_that_are_out_of_date_are_not_sent() {
+fn a_checkpoint_that_cannot_be_copied_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weights.tar.gz");
+    fs::write(&file, "weights").unwrap();
+    let fake = fake();
+    let run = start_run().start();
+    run.keep_checkpoints(1);
+    run.log_checkpoint(&file, 1);
+    run.log_checkpoint(folder.path().join("missing.bin"), 2);
+    let locked = folder.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &locked, rustix::fs::Mode::RUSR).unwrap();
+    run.log_checkpoint(&locked, 3);
+    drop(run);
+    assert_eq!(paths(&fake, 0), ["checkpoints/step-1.tar.gz"]);
+}
+
+/// A journal may be delivered long after the run went on, with another number of checkpoints to be kept.
+#[test]
+fn a_late_checkpoint_deletes_none_that_was_logged_after_it() {
+    let server = Server::shared();
     let folder = Folder::new();
     let experiment = unique();
-    let server = Server::shared();
     let directory = weights(folder.path(), "weights", "weights");
-    let mut steps = vec!["start one".to_owned(), "keep 2".to_owned()];
-    steps.extend((1..=9).map(|step| format!("checkpoint {step} {}", directory.display())));
-    steps.push("abort".to_owned());
-    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-    let uploads = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
-    let seen = std::sync::Arc::clone(&uploads);
-    let proxy = Proxy::start(server.url(), move |request| {
-        let words: Vec<&str> = request.line.split(' ').collect();
-        if words[0] == "PUT" && words[1].ends_with("weights.bin") {
-            let step = words[1].rsplit('/').nth(1).unwrap().to_owned();
-            seen.lock().unwrap().insert(step);
-        }
-        None
-    });
-    // Nothing listens there: everything waits for the next process.
-    let nowhere = format!("http://127.0.0.1:{}", crate::support::mlflow::free_port());
-    let url = proxy.url();
+    let checkpoint = |step: i64| format!("checkpoint {step} {}", directory.display());
     let environment = |uri| {
         [
             ("MLFLOW_TRACKING_URI", uri),
             ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
         ]
     };
-    assert!(!folder.run(SCRIPTED, &steps, &environment(&nowhere)).success);
-    let moved = format!("move {nowhere} {url}");
-    let ended = folder.run(SCRIPTED, &[&moved], &environment(&url));
-    assert!(
-        ended.stdout.contains("complete true"),
-        "{}{}",
-        ended.stdout,
-        ended.stderr
+    let begun = folder.run(
+        SCRIPTED,
+        &["start one", "flush 60", "end one"],
+        &environment(server.url()),
     );
-    assert_eq!(*uploads.lock().unwrap(), names(["step-8", "step-9"]));
+    assert!(begun.success, "{}", begun.stderr);
+    let api = server.api();
+    let [(run, _)] = &api.runs(&api.experiment(&experiment))[..] else {
+        panic!("one run");
+    };
+    let resume = format!("resume one {run}");
+    // Nothing listens there: the first checkpoint waits for the last process.
+    let nowhere = format!("http://127.0.0.1:{}", crate::support::mlflow::free_port());
+    let steps = [&*resume, "keep 1", &checkpoint(3), "abort"];
+    assert!(!folder.run(SCRIPTED, &steps, &environment(&nowhere)).success);
+    let (one, two) = (checkpoint(1), checkpoint(2));
+    let went_on = folder.run(
+        SCRIPTED,
+        &[&resume, "keep 5", &one, &two, "flush 60", "end one"],
+        &environment(server.url()),
+    );
+    assert!(went_on.success, "{}", went_on.stderr);
+    let moved = format!("move {nowhere} {}", server.url());
+    let ended = folder.run(SCRIPTED, &[&moved], &environment(server.url()));
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
     assert_eq!(
         entries_in_python(server.url(), &experiment),
-        names(["step-8", "step-9"])
+        names(["step-1", "step-2", "step-3"])
+    );
+}
+
+/// Regression: a file that was named like a checkpoint counted as a whole one, and the real ones were deleted.
+#[test]
+fn what_others_have_logged_is_no_checkpoint_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = weights(folder.path(), "weights", "weights");
+    let fake = fake();
+    let run = start_run().start();
+    run.keep_checkpoints(1);
+    run.log_text("{}", "checkpoints/step-100.json");
+    run.log_checkpoint(&directory, 1);
+    mlflow::flush(std::time::Duration::from_secs(60));
+    run.log_text("{}", "checkpoints/step-1/eval.json");
+    run.log_checkpoint(&directory, 2);
+    drop(run);
+    assert_eq!(
+        paths(&fake, 0),
+        [
+            "checkpoints/step-1/eval.json",
+            "checkpoints/step-100.json",
+            "checkpoints/step-2/inner/state.json",
+            "checkpoints/step-2/mlflow_checkpoint.json",
+            "checkpoints/step-2/weights.bin",
+        ]
     );
 }
 

@@ -163,7 +163,8 @@ impl Resume {
     ) -> Result<Option<CheckpointManifest>, ClientError> {
         let path = format!("{folder}/{MANIFEST_FILE}");
         match self.client.read_artifact(run_id, path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            // A manifest that cannot be read is no manifest of a whole checkpoint.
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_default())),
             Err(ClientError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -199,7 +200,7 @@ fn find_last(
     }
     for run in client.search_runs(search) {
         match run {
-            Ok(run) if is_of_live_process(&run) => {}
+            Ok(run) if run.status == RunStatus::Scheduled || is_of_live_process(&run) => {}
             Ok(run) => return Ok(Some(run)),
             // The experiment is created with the first run, and a file with the first value.
             Err(ClientError::NotFound { .. }) => return Ok(None),

@@ -37,7 +37,7 @@ pub(crate) struct CheckpointCall {
 pub(crate) type CheckpointFiles = BTreeMap<String, u64>;
 
 /// Content of [`MANIFEST_FILE`]. It is written before the first file of the checkpoint, and again after the last one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CheckpointManifest {
     /// True if the folder has all files of the checkpoint.
     pub(crate) complete: bool,

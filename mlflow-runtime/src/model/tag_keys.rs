@@ -40,6 +40,8 @@ pub(crate) const MODEL_VERSIONS: &str = "mlflow.modelVersions";
 pub(crate) const LOGGED_ARTIFACTS: &str = "mlflow.loggedArtifacts";
 /// Set to `True` on a run with images by step, which the page then shows.
 pub(crate) const LOGGED_IMAGES: &str = "mlflow.loggedImages";
+/// Whole checkpoints of a run that keeps the newest ones, as JSON.
+pub(crate) const CHECKPOINTS: &str = "mlflow.rust.checkpoints";
 /// Beginning of the key under which a run keeps the state of a table's last append. A hash of the table's path
 /// follows.
 pub(crate) const TABLE_APPEND: &str = "mlflow.rust.tableAppend.";

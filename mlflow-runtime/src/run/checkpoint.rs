@@ -3,7 +3,6 @@
 //! Invariants: a checkpoint is logged with all of its files or not at all. Its end is written after its files, so a
 //! process that is killed meanwhile leaves a checkpoint that is never taken for a whole one.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -32,7 +31,11 @@ impl LiveRun<'_> {
             id: uuid::Uuid::new_v4().as_u64_pair().0,
             step,
             logged_ms: time::now_ms(),
-            keep: self.checkpoint_retention().get(),
+            // Of the ranks that share a run, only rank 0 deletes.
+            keep: match self.member_rank() {
+                Some(rank) if rank > 0 => 0,
+                _ => self.checkpoint_retention().get(),
+            },
             is_folder: false,
         };
         match fs::metadata(local_path) {
@@ -49,14 +52,18 @@ impl LiveRun<'_> {
     }
 
     fn log_checkpoint_file(&self, local_path: &Path, call: CheckpointCall) {
-        let extension = local_path.extension().and_then(OsStr::to_str);
-        let path = CheckpointName::file(call.step, extension);
+        let path = CheckpointName::file(call.step, extension(local_path));
         if call.keep == 0 {
             return self.log_file(ArtifactKind::File, local_path, &path);
         }
-        self.log_file(ArtifactKind::CheckpointFile(call), local_path, &path);
         let path = self.sanitized_path(&path);
-        self.end_checkpoint(call, &path, &CheckpointFiles::new());
+        match self.prepare_path(local_path) {
+            Ok((copy, _)) => {
+                self.log_prepared(ArtifactKind::CheckpointFile(call), &path, copy);
+                self.end_checkpoint(call, &path, &CheckpointFiles::new());
+            }
+            Err(fault) => self.reject(local_path, &fault),
+        }
     }
 
     fn log_checkpoint_folder(&self, local_path: &Path, call: CheckpointCall) {
@@ -115,4 +122,16 @@ impl LiveRun<'_> {
         let bytes = serde_json::to_vec(files).unwrap_or_default();
         self.log_artifact_bytes(ArtifactKind::Checkpoint(call), &bytes, path);
     }
+}
+
+/// Returns the extension of a file, of two parts for an archive.
+// Input:  `weights.bin`, `weights.tar.gz`
+// Output: `bin`, `tar.gz`
+fn extension(path: &Path) -> Option<&str> {
+    const ARCHIVE: &str = ".tar";
+    let name = path.file_name()?.to_str()?;
+    let last = path.extension()?.to_str()?;
+    let stem = name.strip_suffix(last)?.strip_suffix('.')?;
+    let stem = stem.strip_suffix(ARCHIVE).filter(|stem| !stem.is_empty());
+    Some(stem.map_or(last, |stem| &name[stem.len() + 1..]))
 }

@@ -49,6 +49,11 @@ impl<'r> LiveRun<'r> {
         &self.inner.chunk_series
     }
 
+    /// Returns the rank of this process in a run that several ranks share; `None` in a run of its own.
+    pub(super) fn member_rank(&self) -> Option<u32> {
+        self.inner.identity.role.member_rank()
+    }
+
     pub(super) fn checkpoint_retention(&self) -> &'r CheckpointRetention {
         &self.inner.checkpoint_retention
     }

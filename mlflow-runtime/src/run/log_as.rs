@@ -38,8 +38,8 @@ use crate::warnings::warn_user;
 /// assert!(!fake.runs()[0].params.contains_key("training"));
 /// ```
 ///
-/// References, `Box`, `Rc` and `Arc` of such a type are logged in the same way, and so is each element of an
-/// `Option`, `Vec`, slice or array. `skip(argument)` and the other [arguments of the
+/// References, `Box`, `Rc` and `Arc` of such a type are logged in the same way, and so is each element of one `Option`,
+/// `Vec`, slice or array, not of one inside another. `skip(argument)` and the other [arguments of the
 /// attribute](macro@crate::tracked#arguments-of-the-attribute) log no input.
 pub trait LogAsInput {
     /// Returns the description of the data. A tracked call asks for it once, on the calling thread, before the body
@@ -76,8 +76,8 @@ pub trait LogAsInput {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// `Box`, `Rc` and `Arc` of such a type are logged in the same way, and so is each element of an `Option`, `Vec` or
-/// array, and the first element of a pair. Numbers of the returned value become metrics as ever: a model's own, if its
+/// `Box`, `Rc` and `Arc` of such a type are logged in the same way, and so is each element of one `Option`, `Vec` or
+/// array, not of one inside another, and the first element of a pair. Numbers of the returned value become metrics as ever: a model's own, if its
 /// type implements `Serialize`, or those of the second element of a pair.
 ///
 /// `log_model = false` in the attribute keeps the metrics and logs no model, `skip_return` logs neither. An argument is

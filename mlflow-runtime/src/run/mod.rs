@@ -444,25 +444,31 @@ impl Run {
     /// `"complete": true`, with their names and sizes.
     ///
     /// If a step is logged again, a file replaces the one of the same extension. A folder is stored beside the earlier
-    /// one, as `checkpoints/step-100-v1`, so that a whole checkpoint of the step exists at any time.
+    /// one, as `checkpoints/step-100-v1`, so that a whole checkpoint of the step exists at any time. Several files of
+    /// one step belong into a folder. In a run that [ranks](crate::distributed) share, one rank logs the checkpoint of a
+    /// step: two ranks would write to one folder.
     pub fn log_checkpoint(&self, local_path: impl AsRef<Path>, step: impl Step) {
         if let Some(run) = self.live() {
             run.log_checkpoint(local_path.as_ref(), step.as_step());
         }
     }
 
-    /// Keeps the checkpoints of the newest `count` steps, and deletes older ones of this run, among the checkpoints that
-    /// are logged from now on and those that the run has already. The newest are those of the greatest steps. By
-    /// default, all are kept. See [`keep_checkpoints()`](crate::keep_checkpoints) for an example.
+    /// Keeps the checkpoints of the newest `count` steps, and deletes older ones, among those that are logged from now
+    /// on and those that earlier processes have logged to the run after they called this method. The newest are those
+    /// of the greatest steps. By default, all are kept. See [`keep_checkpoints()`](crate::keep_checkpoints) for an
+    /// example.
     ///
     /// Checkpoints are deleted in the background, after a newer one has arrived in full, so the store has at any time
     /// as many whole ones as are to be kept. If the process ends before that, they are deleted after the next
-    /// checkpoint of the run, e.g. of the process that continues it; so a continued run calls this method, too. Old
-    /// ones that still wait in the journal are not sent. Nothing is deleted but checkpoints of
-    /// [`log_checkpoint`](Self::log_checkpoint).
+    /// checkpoint of the run, e.g. of the process that continues it; so a continued run calls this method, too.
+    /// The tag `mlflow.rust.checkpoints` of the run lists the checkpoints that may be deleted, and nothing else is
+    /// deleted: neither a file that was logged by another function nor one that was added to a checkpoint's folder. In
+    /// a run that [ranks](crate::distributed) share, only checkpoints of rank 0 are deleted.
     ///
-    /// Where artifacts cannot be deleted, all checkpoints are kept, and one line says so: that is where the server
-    /// signs uploads to its bucket, and this library is built without the feature `object-store`.
+    /// Where artifacts cannot be deleted, all checkpoints are kept, and one line says so, for example where the server
+    /// signs uploads to its bucket, and this library is built without the feature `object-store`. A file without an
+    /// extension is kept while another checkpoint's name begins with its name, as some servers would delete both. For the
+    /// same reason, an empty folder may stay on a server that keeps artifacts in a directory.
     pub fn keep_checkpoints(&self, count: usize) {
         if let Some(run) = self.live() {
             run.keep_checkpoints(count);

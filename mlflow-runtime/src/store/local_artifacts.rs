@@ -35,7 +35,7 @@ const READ_BYTES: usize = 256 * 1024;
 pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError> {
     parse_directory(artifact_uri).map_err(|why| StoreError::Blocked {
         reason: format!(
-            "artifacts of this run go to `{}`: {why}",
+            "artifacts go to `{}`: {why}",
             mlflow_rules::url_without_credentials(artifact_uri)
         )
         .into(),
@@ -310,8 +310,9 @@ pub(super) fn delete_artifact(root: &Path, path: &str) -> Result<(), StoreError>
             everything: false,
         });
     }
+    // A folder with files is refused: others may have written them meanwhile.
     let deleted = if found.is_dir() {
-        fs::remove_dir_all(&found)
+        remove_empty_folders(&found)
     } else {
         fs::remove_file(&found)
     };
@@ -342,6 +343,17 @@ fn is_draft(name: &str) -> bool {
 
 fn read_error(path: &Path, error: io::Error) -> ClientError {
     ClientError::local_file(format!("cannot read {}: {error}", path.display()), error)
+}
+
+/// Removes a folder and the folders in it, if there is no file in any of them.
+fn remove_empty_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty_folders(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
 }
 
 /// Opens a file that is to become an artifact. Rejects a symbolic link, and anything else that is not a

@@ -355,7 +355,7 @@ fn visible_reason(error: &dyn Error) -> String {
 fn blocked_error(artifact_uri: &str, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(
-            "artifacts of this run go to `{}`: {why}",
+            "artifacts go to `{}`: {why}",
             mlflow_rules::url_without_credentials(artifact_uri)
         )
         .into(),

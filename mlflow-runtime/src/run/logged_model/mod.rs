@@ -282,7 +282,8 @@ impl Model {
     }
 
     /// Moves an alias to the registered version, e.g. `champion`, once the model is ready. An alias that a later
-    /// version has got in the meantime stays there.
+    /// version has got in the meantime stays there. Versions are numbered in the order in which the store gets them,
+    /// so a model that waited in a journal may be a later version than one that was logged after it.
     ///
     /// ```
     /// # use mlflow::Model;

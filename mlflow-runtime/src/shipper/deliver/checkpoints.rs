@@ -4,30 +4,38 @@
 //!
 //! 1. The folder of a checkpoint belongs to one call that logged a checkpoint. Its manifest is written before its
 //!    first file, and says that the checkpoint is complete only after the store has all of its files.
-//! 2. A checkpoint is deleted only after as many whole ones of greater steps are in the store as are to be kept.
-//! 3. Nothing is deleted but files of the names that this library gives to checkpoints of one file, and folders with
-//!    a manifest.
+//! 2. A checkpoint is deleted only after as many whole ones of greater steps are in the store as are to be kept, and
+//!    only by a call that was made after its own. A journal that is delivered late therefore deletes nothing newer.
+//! 3. Nothing is deleted but what the tag of the run lists, which are checkpoints of calls that keep the newest ones,
+//!    and of a folder only the files that its manifest lists.
 //! 4. A manifest does not say that a folder is complete while its files are being deleted, and is the last file of
-//!    the folder to be deleted. A deletion that was interrupted therefore leaves no folder that looks like a
+//!    the checkpoint to be deleted. A deletion that was interrupted therefore leaves no folder that looks like a whole
 //!    checkpoint, and goes on after the next checkpoint.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::entities::FileInfo;
-use crate::model::ArtifactKind;
 use crate::model::checkpoint::{
     CHECKPOINTS, CheckpointCall, CheckpointFiles, CheckpointManifest, CheckpointName, MANIFEST_FILE,
 };
+use crate::model::{Tag, tag_keys};
 use crate::shipper::Delivery;
 use crate::shipper::batch::Artifact;
-use crate::store::{ArtifactContent, StoreError, StoredRun};
+use crate::store::{ArtifactContent, Batch, StoreError, StoredRun};
 use crate::warnings::{WarningLog, warn_without_dedup};
 
 /// Number of entries that each of the maps below keeps at most.
 const MAX_KEPT: usize = 4096;
+/// Number of checkpoints that the tag of a run lists at most: MLflow keeps 5,000 characters of a tag.
+const MAX_LISTED: usize = 48;
+/// Time for which nothing is deleted in a run after its store has refused that.
+const UNDELETABLE_FOR: Duration = Duration::from_secs(3600);
 /// Largest size of a manifest that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
@@ -37,54 +45,20 @@ pub(in crate::shipper) struct KnownCheckpoints {
     /// Folders by the call that logged the checkpoint. The lock is held while a folder is chosen, so that two files
     /// of a checkpoint do not choose two.
     folders: Mutex<FxHashMap<u64, String>>,
-    /// Checkpoints whose end was read, by the id of their run.
-    ends: RefCell<FxHashMap<String, Vec<(CheckpointCall, u64)>>>,
     /// Folders of whole checkpoints, each with the id of its run.
     whole: RefCell<FxHashSet<(String, String)>>,
-    /// Runs in whose store nothing can be deleted.
-    undeletable: RefCell<FxHashSet<String>>,
+    /// Runs in whose store nothing could be deleted, with the time of that.
+    undeletable: RefCell<FxHashMap<String, Instant>>,
     warning_log: RefCell<WarningLog>,
 }
 
-impl KnownCheckpoints {
-    /// Notes the checkpoints of a run of which the end is among these artifacts.
-    pub(in crate::shipper) fn note_ends(&self, run_id: &str, artifacts: &[Artifact]) {
-        for artifact in artifacts {
-            if let ArtifactKind::Checkpoint(call) = artifact.kind {
-                let mut ends = self.ends.borrow_mut();
-                if ends.len() >= MAX_KEPT {
-                    ends.clear();
-                }
-                let of_run = ends.entry(run_id.to_owned()).or_default();
-                if of_run.len() >= MAX_KEPT {
-                    of_run.clear();
-                }
-                if !of_run.iter().any(|(known, _)| known.id == call.id) {
-                    of_run.push((call, artifact.sequence));
-                }
-            }
-        }
-    }
-
-    /// Returns true if a checkpoint need not be sent, because as many newer ones of greater steps are in the journal
-    /// or in the store as are to be kept.
-    fn is_outdated(&self, run_id: &str, call: &CheckpointCall, sequence: u64) -> bool {
-        let ends = self.ends.borrow();
-        let is_newer = |(other, at): &&(CheckpointCall, u64)| {
-            other.step > call.step && other.logged_ms >= call.logged_ms && *at > sequence
-        };
-        let newer = ends.get(run_id).into_iter().flatten().filter(is_newer);
-        let steps: FxHashSet<i64> = newer.map(|(other, _)| other.step).collect();
-        call.keep > 0 && steps.len() >= call.keep
-    }
-}
-
-/// Checkpoint in the store.
-struct StoredCheckpoint {
+/// Whole checkpoint of a call that keeps the newest ones, as the tag of its run lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ListedCheckpoint {
     path: String,
-    name: CheckpointName,
-    is_folder: bool,
-    is_whole: bool,
+    step: i64,
+    /// Time of the call, in ms since the Unix epoch.
+    logged_ms: i64,
 }
 
 impl Delivery {
@@ -96,9 +70,6 @@ impl Delivery {
         call: CheckpointCall,
     ) -> Result<(), StoreError> {
         let known = &self.checkpoints;
-        if known.is_outdated(&run.run_id, &call, artifact.sequence) {
-            return Ok(());
-        }
         if !call.is_folder {
             return self
                 .store
@@ -136,18 +107,28 @@ impl Delivery {
         call: CheckpointCall,
     ) -> Result<(), StoreError> {
         let known = &self.checkpoints;
-        if known.is_outdated(&run.run_id, &call, artifact.sequence) {
-            return Ok(());
-        }
         let path = if call.is_folder {
             self.complete_checkpoint(run, artifact, call).await?
         } else {
             artifact.path.clone()
         };
-        if call.keep == 0 || known.undeletable.borrow().contains(&run.run_id) {
+        if call.keep == 0 {
             return Ok(());
         }
-        match self.delete_old_checkpoints(run, call, &path).await {
+        let own = ListedCheckpoint {
+            path,
+            step: call.step,
+            logged_ms: call.logged_ms,
+        };
+        let listed = self.list_checkpoint(run, &own).await?;
+        let refused = known.undeletable.borrow().get(&run.run_id).copied();
+        if refused.is_some_and(|since| since.elapsed() < UNDELETABLE_FOR) {
+            return Ok(());
+        }
+        match self
+            .delete_old_checkpoints(run, &own, listed, call.keep)
+            .await
+        {
             Err(
                 error @ (StoreError::Rejected { .. }
                 | StoreError::Blocked {
@@ -156,7 +137,7 @@ impl Delivery {
             ) => {
                 if matches!(error, StoreError::Blocked { .. }) {
                     let mut undeletable = known.undeletable.borrow_mut();
-                    undeletable.insert(run.run_id.clone());
+                    undeletable.insert(run.run_id.clone(), Instant::now());
                 }
                 let admitted = known
                     .warning_log
@@ -258,120 +239,172 @@ impl Delivery {
         Ok(folder)
     }
 
-    /// Deletes the checkpoints of smaller steps than the newest ones that are to be kept, and those of the same step
-    /// in favour of which a newer one was logged. Keeps the checkpoint at `own`, whatever its step is.
+    /// Enters a whole checkpoint into the list of its run. Returns the list.
+    async fn list_checkpoint(
+        &self,
+        run: &StoredRun,
+        own: &ListedCheckpoint,
+    ) -> Result<Vec<ListedCheckpoint>, StoreError> {
+        let tag = self.read_tag(run, tag_keys::CHECKPOINTS).await?;
+        let known = tag.and_then(|tag| serde_json::from_str::<Vec<_>>(&tag).ok());
+        let mut listed: Vec<ListedCheckpoint> = known.unwrap_or_default();
+        if !listed.contains(own) {
+            listed.retain(|one| one.path != own.path);
+            listed.push(own.clone());
+            // The tag has room for these; others are never deleted.
+            let excess = listed.len().saturating_sub(MAX_LISTED);
+            listed.drain(..excess);
+            self.write_checkpoint_list(run, &listed).await?;
+        }
+        Ok(listed)
+    }
+
+    async fn write_checkpoint_list(
+        &self,
+        run: &StoredRun,
+        listed: &[ListedCheckpoint],
+    ) -> Result<(), StoreError> {
+        let tags = [Tag {
+            key: tag_keys::CHECKPOINTS.to_owned(),
+            // Writing texts and numbers into memory does not fail.
+            value: serde_json::to_string(listed).unwrap_or_default(),
+        }];
+        self.store.log_batch(run, &Batch::of_tags(&tags)).await
+    }
+
+    /// Deletes listed checkpoints that were logged before `own`: those of smaller steps than the newest `keep` whole
+    /// ones, and folders of a step of which a newer one is whole.
     async fn delete_old_checkpoints(
         &self,
         run: &StoredRun,
-        call: CheckpointCall,
-        own: &str,
+        own: &ListedCheckpoint,
+        listed: Vec<ListedCheckpoint>,
+        keep: usize,
     ) -> Result<(), StoreError> {
         let entries = self.store.list_folder(run, CHECKPOINTS).await?;
-        let checkpoints = self.identify_checkpoints(run, &entries).await?;
-        let whole = checkpoints.iter().filter(|one| one.is_whole);
-        let mut steps: Vec<i64> = whole.map(|one| one.name.step).collect();
+        let find =
+            |path: &str| { entries.iter() }.find(|entry| entry.path.trim_end_matches('/') == path);
+        let mut whole = Vec::new();
+        for (place, one) in listed.iter().enumerate() {
+            if let Some(entry) = find(&one.path)
+                && (!entry.is_dir || self.is_complete(run, &one.path).await?)
+            {
+                whole.push((place, one, entry.is_dir));
+            }
+        }
+        let mut steps: Vec<i64> = whole.iter().map(|(_, one, _)| one.step).collect();
         steps.sort_unstable_by(|left, right| right.cmp(left));
         steps.dedup();
-        let oldest_kept = steps.get(call.keep - 1).copied();
-        let is_replaced = |one: &StoredCheckpoint| {
-            let is_newer = |other: &StoredCheckpoint| {
-                other.is_whole && other.name.step == one.name.step && other.name > one.name
-            };
-            one.is_folder && checkpoints.iter().any(is_newer)
+        let oldest_kept = steps.get(keep - 1).copied();
+        // Of two that were logged in the same millisecond, the later one in the list is newer.
+        let is_replaced = |place: usize, one: &ListedCheckpoint| {
+            { whole.iter() }.any(|(at, other, is_folder)| {
+                let is_newer = (other.logged_ms, *at) > (one.logged_ms, place);
+                *is_folder && other.step == one.step && is_newer
+            })
         };
-        let mut deleted_folders = Vec::new();
-        for one in &checkpoints {
-            let is_old = oldest_kept.is_some_and(|oldest| one.name.step < oldest);
-            if one.path == own || !(is_old || is_replaced(one)) {
+        let mut left = listed.clone();
+        for (place, one) in listed.iter().enumerate() {
+            let Some(entry) = find(&one.path) else {
+                left.retain(|other| other != one);
+                continue;
+            };
+            let is_old = oldest_kept.is_some_and(|oldest| one.step < oldest)
+                || entry.is_dir && is_replaced(place, one);
+            // A server may delete everything whose path begins so.
+            let is_prefix = { entries.iter() }
+                .any(|other| other.path != entry.path && other.path.starts_with(&one.path));
+            if !is_old || one.logged_ms > own.logged_ms || one.path == own.path {
                 continue;
             }
-            if one.is_folder {
-                self.delete_checkpoint_folder(run, one).await?;
-                deleted_folders.push(&one.path);
-            } else if !entries.iter().any(|other| {
-                // A server may delete everything whose path begins so.
-                other.path != one.path && other.path.starts_with(&one.path)
-            }) {
+            if entry.is_dir {
+                self.delete_checkpoint_folder(run, &one.path, is_prefix)
+                    .await?;
+            } else if is_prefix {
+                continue;
+            } else {
                 self.store.delete_artifact(run, &one.path).await?;
             }
+            left.retain(|other| other != one);
         }
-        if deleted_folders.is_empty() {
+        if left == listed {
             return Ok(());
         }
-        // A bucket has no folders without files. In a directory, they have to be deleted, too.
-        for entry in self.store.list_folder(run, CHECKPOINTS).await? {
-            let path = entry.path.trim_end_matches('/');
-            if entry.is_dir && deleted_folders.iter().any(|deleted| *deleted == path) {
-                self.store.delete_artifact(run, path).await?;
-            }
-        }
-        Ok(())
+        self.write_checkpoint_list(run, &left).await
     }
 
-    /// Returns those of the entries that are checkpoints of this library.
-    async fn identify_checkpoints(
-        &self,
-        run: &StoredRun,
-        entries: &[FileInfo],
-    ) -> Result<Vec<StoredCheckpoint>, StoreError> {
-        let mut checkpoints = Vec::new();
-        for entry in entries {
-            let path = entry.path.trim_end_matches('/');
-            let Some(name) = CheckpointName::parse(path, entry.is_dir) else {
-                continue;
-            };
-            let is_whole = if !entry.is_dir || self.checkpoints.is_whole(run, path) {
-                true
-            } else {
-                match self.read_manifest(run, path).await? {
-                    Some(manifest) => manifest.complete,
-                    None => continue,
-                }
-            };
-            if is_whole && entry.is_dir {
-                self.checkpoints.note_whole(run, path);
-            }
-            checkpoints.push(StoredCheckpoint {
-                path: path.to_owned(),
-                name,
-                is_folder: entry.is_dir,
-                is_whole,
-            });
+    /// Returns true if the folder of a checkpoint has all of its files.
+    async fn is_complete(&self, run: &StoredRun, folder: &str) -> Result<bool, StoreError> {
+        if self.checkpoints.is_whole(run, folder) {
+            return Ok(true);
         }
-        Ok(checkpoints)
+        let manifest = self.read_manifest(run, folder).await?;
+        let is_complete = manifest.is_some_and(|manifest| manifest.complete);
+        if is_complete {
+            self.checkpoints.note_whole(run, folder);
+        }
+        Ok(is_complete)
     }
 
-    /// Deletes the files in the folder of a checkpoint. If the first one cannot be deleted, the checkpoint stays whole.
+    /// Deletes the files of a checkpoint in its folder, and the folder if nothing else is in it. If the first file cannot
+    /// be deleted, the checkpoint stays whole.
     async fn delete_checkpoint_folder(
         &self,
         run: &StoredRun,
-        checkpoint: &StoredCheckpoint,
+        folder: &str,
+        is_prefix: bool,
     ) -> Result<(), StoreError> {
-        let folder = &checkpoint.path;
         self.checkpoints.forget_whole(run, folder);
         { self.checkpoints.folders.lock().await }.retain(|_, known| known != folder);
-        let manifest_path = format!("{folder}/{MANIFEST_FILE}");
-        let manifest = self.read_manifest(run, folder).await?;
-        if let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.complete) {
+        let Some(manifest) = self.read_manifest(run, folder).await? else {
+            // It is no longer the folder of a checkpoint.
+            return Ok(());
+        };
+        if manifest.complete {
             let incomplete = CheckpointManifest {
                 complete: false,
                 ..manifest.clone()
             };
             self.put_manifest(run, folder, &incomplete).await?;
         }
+        let manifest_path = format!("{folder}/{MANIFEST_FILE}");
+        let stored = self.list_files(run, folder).await?;
+        let of_checkpoint = |path: &str| {
+            { path.strip_prefix(folder) }
+                .and_then(|path| path.strip_prefix('/'))
+                .is_some_and(|path| manifest.files.contains_key(path))
+        };
         let mut is_first = true;
-        for file in self.list_files(run, folder).await? {
-            if file.path == manifest_path {
+        for file in stored.iter().filter(|file| of_checkpoint(&file.path)) {
+            let is_prefix =
+                |other: &FileInfo| other.path != file.path && other.path.starts_with(&file.path);
+            if stored.iter().any(is_prefix) {
                 continue;
             }
             let deleted = self.store.delete_artifact(run, &file.path).await;
-            if let (Err(_), true, Some(manifest)) = (&deleted, is_first, &manifest) {
-                self.put_manifest(run, folder, manifest).await?;
+            if deleted.is_err() && is_first {
+                // Without an answer, the file may be gone.
+                let left = self.list_files(run, folder).await?;
+                if left.iter().any(|other| other.path == file.path) {
+                    self.put_manifest(run, folder, &manifest).await?;
+                }
             }
             deleted?;
             is_first = false;
         }
-        self.store.delete_artifact(run, &manifest_path).await
+        self.store.delete_artifact(run, &manifest_path).await?;
+        // A bucket has no folders without files. In a directory, they have to be deleted, too.
+        let is_empty = self.list_files(run, folder).await?.is_empty();
+        let entries = self.store.list_folder(run, CHECKPOINTS).await?;
+        let is_listed = { entries.iter() }
+            .any(|entry| entry.is_dir && entry.path.trim_end_matches('/') == folder);
+        // In a directory of this host, only the folder itself is deleted.
+        let is_alone =
+            !is_prefix || !run.artifact_uri.contains(":/") || run.artifact_uri.starts_with("file:");
+        if is_empty && is_listed && is_alone {
+            self.store.delete_artifact(run, folder).await?;
+        }
+        Ok(())
     }
 
     /// Returns all files below a folder.

@@ -432,8 +432,6 @@ impl Delivery {
         run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
-        let unsent = run_batch.unsent_artifacts();
-        self.checkpoints.note_ends(&run.run_id, unsent);
         while !reader.deferred.is_store_unavailable() {
             let mut groups = run_batch.unsent_groups(MAX_ARTIFACTS_PER_ROUND);
             let is_behind = |group: &&[Artifact]| {

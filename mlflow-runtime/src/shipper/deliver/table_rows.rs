@@ -234,8 +234,12 @@ impl Delivery {
         self.store.put_artifact(run, path, content).await
     }
 
-    /// Returns the value of a tag. The refusal to read a tag says nothing about the rows, so they wait.
-    async fn read_tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
+    /// Returns the value of a tag. The refusal to read a tag says nothing about the artifact that needs it, which waits.
+    pub(super) async fn read_tag(
+        &self,
+        run: &StoredRun,
+        key: &str,
+    ) -> Result<Option<String>, StoreError> {
         let read = self.store.tag(run, key).await;
         read.map_err(|error| match error {
             StoreError::Rejected { reason } => StoreError::Blocked {

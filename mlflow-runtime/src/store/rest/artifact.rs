@@ -147,7 +147,7 @@ fn directory_on_this_host(http: &HttpClient, artifact_uri: &str) -> Result<PathB
     }
     Err(StoreError::Blocked {
         reason: format!(
-            "artifacts of this run go to {}, which is a directory of the server's host and not of this one. Start \
+            "artifacts go to {}, which is a directory of the server's host and not of this one. Start \
              the server with --serve-artifacts",
             root.display()
         )

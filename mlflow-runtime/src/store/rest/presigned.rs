@@ -218,7 +218,7 @@ fn not_signed(run: &StoredRun, reason: &str) -> StoreError {
 pub(super) fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(
-            "artifacts of this run go to `{}`: {why}",
+            "artifacts go to `{}`: {why}",
             mlflow_rules::url_without_credentials(&run.artifact_uri)
         )
         .into(),
