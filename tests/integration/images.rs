@@ -1,5 +1,7 @@
 //! Images: read back by Python, under the names by which MLflow's page finds them.
 
+use std::collections::BTreeSet;
+
 use mlflow::testing::fake;
 use mlflow::{Image, start_run};
 use serde_json::{Value, json};
@@ -111,7 +113,7 @@ fn an_image_without_its_pixels_costs_one_line() {
     });
     let names: Vec<_> = runs[0].artifacts.keys().collect();
     assert_eq!(names.len(), 3, "{names:?}");
-    assert!(names[0].starts_with("images/_~b+step+1+"), "{names:?}");
+    assert!(names[0].starts_with("images/_~b_"), "{names:?}");
     assert!(names[2] == "small.png", "{names:?}");
     let warnings = warnings.join("\n");
     assert!(warnings.contains("0 × 0 pixels"), "{warnings}");
@@ -119,4 +121,35 @@ fn an_image_without_its_pixels_costs_one_line() {
         warnings.contains("15 bytes are no 2 × 2 pixels") && warnings.contains("16 bytes"),
         "{warnings}"
     );
+}
+
+/// Regression: such series became one, and a long key cost its images.
+#[test]
+fn two_series_whose_keys_are_changed_stay_two() {
+    let folder = Folder::new();
+    let uri = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+    let experiment = unique();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", uri.as_str()),
+        ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+    ];
+    let keys = ["a#b", "a?b", "a_b", "a~b", "a/b", ""].map(str::to_owned);
+    let keys = [&keys[..], &["k".repeat(300), "k".repeat(301)]].concat();
+    let samples = keys.iter().map(|key| format!("sample {key} 1"));
+    let steps: Vec<_> = { ["start one".to_owned()].into_iter() }
+        .chain(samples)
+        .chain(["end one".to_owned()])
+        .collect();
+    let steps: Vec<_> = steps.iter().map(String::as_str).collect();
+    let ended = folder.run(SCRIPTED, &steps, &environment);
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(ended.warnings().len(), 6, "{}", ended.stderr);
+    let read = read_with_python(&uri, &experiment);
+    let images = read["images"].as_array().expect("images");
+    let series: BTreeSet<_> = { images.iter() }
+        .filter_map(|image| image[0].as_str()?.split_once("+step+"))
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(series.len(), keys.len(), "{series:?}");
+    assert!(series.contains("images/a_b") && series.contains("images/a~b"));
 }

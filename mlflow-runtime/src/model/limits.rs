@@ -58,6 +58,9 @@ pub(crate) const MAX_CONFIG_FIELDS: usize = 10_000;
 /// Maximum number of a returned value's numbers that become metrics: as many as MLflow accepts in one
 /// request.
 pub(crate) const MAX_METRICS: usize = 1000;
+/// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
+/// if the server itself had failed, however often the request is repeated.
+pub(crate) const FILE_NAME_BYTES: usize = 255;
 
 /// Cuts `text` to `max` characters. The second value is true if anything was cut.
 pub(crate) fn truncate_chars(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
@@ -102,6 +105,39 @@ pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
     let dot = mended[name..].rfind('.').filter(|dot| *dot > 0);
     let (stem, extension) = mended.split_at(dot.map_or(mended.len(), |dot| name + dot));
     Some(format!("{stem}_{hash:08x}{extension}"))
+}
+
+/// Returns the reason why an artifact cannot be stored under this path, as a clause; `None` if it can. Such a path
+/// could leave the run's directory, another system would read it differently, or a server or file system cannot keep
+/// it.
+pub(crate) fn find_artifact_path_fault(path: &str) -> Option<&'static str> {
+    if let Some(fault) = find_outside_path_fault(path) {
+        return Some(fault);
+    }
+    if path.contains('\\') {
+        Some("holds a backslash; folders are separated by `/`")
+    } else if path.chars().any(char::is_control) {
+        Some("holds a control character")
+    } else if path.contains(['%', '#']) {
+        Some("holds `%` or `#`, which MLflow's servers do not keep in names")
+    } else if path.split('/').any(|part| part.len() > FILE_NAME_BYTES) {
+        Some("has a name longer than the 255 bytes that file systems hold")
+    } else {
+        None
+    }
+}
+
+/// Returns the reason why a path could leave the directory that it is meant for, as a clause; `None` if it cannot.
+pub(crate) fn find_outside_path_fault(path: &str) -> Option<&'static str> {
+    if path.starts_with('/') {
+        Some("is absolute")
+    } else if path.contains('\0') {
+        Some("holds a NUL character")
+    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        Some("is empty or has an empty, `.` or `..` part")
+    } else {
+        None
+    }
 }
 
 /// Returns the reason why MLflow would refuse this name of a logged model, as a clause; `None` if MLflow accepts

@@ -35,13 +35,16 @@ pub(super) enum Prepared<'b> {
 impl LiveRun<'_> {
     /// Logs bytes as an artifact of the given kind, under the path `artifact_file`.
     pub(super) fn log_artifact_bytes(&self, kind: ArtifactKind, bytes: &[u8], artifact_file: &str) {
+        let Some(path) = self.path_for(kind, artifact_file) else {
+            return;
+        };
         let size = bytes.len() as u64;
         let copy = if bytes.len() > INLINE_BYTES {
             self.tracker.journal().write_artifact(bytes)
         } else {
             None
         };
-        self.log_copy(kind, artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
+        self.log_copy(kind, &path, copy, size, || Ok(Cow::Borrowed(bytes)));
     }
 
     /// Logs a file, or all files of a folder, below `artifact_path`.
@@ -142,11 +145,16 @@ impl LiveRun<'_> {
         if !endings.iter().any(|end| lower.ends_with(end)) {
             let ending = endings.first().copied().unwrap_or_default();
             path = format!("{artifact_file}{ending}").into();
+        }
+        let Some(stored) = self.stored_path("figure", &path) else {
+            return;
+        };
+        if path != artifact_file {
             warn_user(format_args!(
                 "figure {artifact_file:?} is stored as {path:?}, because MLflow shows a figure by the ending of its name"
             ));
         }
-        self.log_artifact_bytes(ArtifactKind::File, figure.as_bytes(), &path);
+        self.log_artifact_bytes(ArtifactKind::File, figure.as_bytes(), &stored);
     }
 
     /// Logs all files of a folder below `artifact_path`, without the folder's own name.
@@ -207,13 +215,16 @@ impl LiveRun<'_> {
 
     /// Logs a file as an artifact of the given kind.
     pub(super) fn log_file(&self, kind: ArtifactKind, local_path: &Path, path: &str) {
+        let Some(path) = self.path_for(kind, path) else {
+            return;
+        };
         let file = match File::open(local_path) {
             Ok(file) => file,
-            Err(error) => return self.reject_unreadable(path, &error),
+            Err(error) => return self.reject_unreadable(&path, &error),
         };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let copy = self.tracker.journal().copy_artifact(&file);
-        self.log_copy(kind, path, copy, size, || {
+        self.log_copy(kind, &path, copy, size, || {
             fs::read(local_path).map(Cow::Owned)
         });
     }
@@ -290,19 +301,7 @@ impl LiveRun<'_> {
         size: u64,
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
-        let path = match kind {
-            ArtifactKind::File
-            | ArtifactKind::TableRows(_)
-            | ArtifactKind::Image(_)
-            | ArtifactKind::CheckpointFile(_) => self.sanitized_path(path),
-            ArtifactKind::Dataset
-            | ArtifactKind::ModelFile
-            | ArtifactKind::Model
-            | ArtifactKind::Checkpoint(_)
-            | ArtifactKind::ModelOutput
-            | ArtifactKind::ModelInput => Cow::Borrowed(path),
-        };
-        let (path, shown) = (&*path, kind.shown_name(&path));
+        let shown = kind.shown_name(path);
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
         match copy {
             Some(Ok(copy)) => return self.log_spooled(kind, path, copy),
@@ -328,16 +327,48 @@ impl LiveRun<'_> {
         }
     }
 
+    /// Returns the path that an artifact of the given kind is stored under; `None` if the artifact was rejected.
+    pub(super) fn path_for<'p>(&self, kind: ArtifactKind, path: &'p str) -> Option<Cow<'p, str>> {
+        match kind {
+            ArtifactKind::File
+            | ArtifactKind::TableRows(_)
+            | ArtifactKind::Image(_)
+            | ArtifactKind::CheckpointFile(_) => self.stored_path(kind.noun(), path),
+            ArtifactKind::Dataset
+            | ArtifactKind::ModelFile
+            | ArtifactKind::Model
+            | ArtifactKind::Checkpoint(_)
+            | ArtifactKind::ModelOutput
+            | ArtifactKind::ModelInput => Some(Cow::Borrowed(path)),
+        }
+    }
+
     /// Returns the path that an artifact is stored under, and logs a warning if the path was changed.
-    /// MLflow's servers do not find a path with `%` or `#` again.
-    pub(super) fn sanitized_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        let Some(kept) = limits::sanitize_artifact_path(path) else {
-            return Cow::Borrowed(path);
-        };
-        warn_user(format_args!(
-            "artifact {path:?} is stored as {kept:?}, because MLflow's servers do not keep `%` and `#` in names"
-        ));
-        Cow::Owned(kept)
+    /// MLflow's servers do not find a path with `%` or `#` again. Returns `None` for an artifact that is rejected,
+    /// because no store can keep its path.
+    pub(super) fn stored_path<'p>(
+        &self,
+        noun: &'static str,
+        path: &'p str,
+    ) -> Option<Cow<'p, str>> {
+        let sanitized = limits::sanitize_artifact_path(path);
+        let stored = sanitized.map_or(Cow::Borrowed(path), Cow::Owned);
+        if let Some(fault) = limits::find_artifact_path_fault(&stored) {
+            self.tracker.warn_rejected(
+                noun,
+                path,
+                format_args!(
+                    "its path {fault}; give a path below the run, such as `plots/loss.png`"
+                ),
+            );
+            return None;
+        }
+        if path != stored {
+            warn_user(format_args!(
+                "artifact {path:?} is stored as {stored:?}, because MLflow's servers do not keep `%` and `#` in names"
+            ));
+        }
+        Some(stored)
     }
 
     /// Writes the event of a copy to the journal. Removes the copy if the journal has no space for the event.

@@ -56,10 +56,13 @@ impl LiveRun<'_> {
         if call.keep == 0 {
             return self.log_file(ArtifactKind::File, local_path, &path);
         }
-        let path = self.sanitized_path(&path);
+        let kind = ArtifactKind::CheckpointFile(call);
+        let Some(path) = self.path_for(kind, &path) else {
+            return;
+        };
         match self.prepare_path(local_path) {
             Ok((copy, _)) => {
-                self.log_prepared(ArtifactKind::CheckpointFile(call), &path, copy);
+                self.log_prepared(kind, &path, copy);
                 self.end_checkpoint(call, &path, &CheckpointFiles::new());
             }
             Err(fault) => self.reject(local_path, &fault),
@@ -73,23 +76,25 @@ impl LiveRun<'_> {
         };
         let folder = name.folder();
         let manifest = format!("{folder}/{MANIFEST_FILE}");
-        let (mut files, mut uncopied) = (Vec::new(), 0);
+        let (mut files, mut unstored) = (Vec::new(), 0);
         let left_out = self.visit_folder(local_path, &folder, &mut |file, path| {
             // The manifest of a checkpoint that was downloaded, and is logged again.
             if path == manifest {
                 return;
             }
+            let Some(path) = self.path_for(ArtifactKind::CheckpointFile(call), path) else {
+                unstored += 1;
+                return;
+            };
             match self.prepare_path(file) {
-                Ok((copy, size)) => {
-                    files.push((self.sanitized_path(path).into_owned(), copy, size));
-                }
+                Ok((copy, size)) => files.push((path.into_owned(), copy, size)),
                 Err(fault) => {
                     self.reject(file, &fault);
-                    uncopied += 1;
+                    unstored += 1;
                 }
             }
         });
-        let missing = left_out + uncopied;
+        let missing = left_out + unstored;
         if missing > 0 {
             for (_, copy, _) in files {
                 self.discard(copy);
@@ -98,7 +103,7 @@ impl LiveRun<'_> {
             return self.reject(
                 local_path,
                 &format!(
-                    "the checkpoint is left out, because {missing} {entries} of it cannot be copied"
+                    "the checkpoint is left out, because {missing} {entries} of it cannot be stored"
                 ),
             );
         }

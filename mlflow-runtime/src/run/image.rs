@@ -12,6 +12,9 @@ use crate::model::{ArtifactKind, ImageLayout};
 use crate::time;
 use crate::warnings::warn_user;
 
+/// Longest key of a series. With all that follows the key in its names, a longer one is too long for file systems.
+const MAX_KEY_BYTES: usize = 128;
+
 /// Image to be logged: pixels with 8 bits a channel.
 ///
 /// An image of the crate [`image`] is converted by `into()`, as are references to it. See
@@ -130,28 +133,26 @@ impl LiveRun<'_> {
         let mut path = Cow::Borrowed(artifact_file);
         if !artifact_file.to_ascii_lowercase().ends_with(".png") {
             path = format!("{artifact_file}.png").into();
+        }
+        let Some(stored) = self.stored_path("image", &path) else {
+            return;
+        };
+        if path != artifact_file {
             warn_user(format_args!(
                 "image {artifact_file:?} is stored as {path:?}, because images are stored as PNG"
             ));
         }
-        self.log_pixels(image, &path, false);
+        self.log_pixels(image, &stored, false);
     }
 
     /// Logs an image of the series `key`, under the path by which the page finds its key and step.
     pub(super) fn log_image_at(&self, image: &Image<'_>, key: &str, step: i64) {
-        let name: String = key
-            .chars()
-            .map(|c| match c {
-                '/' => '~',
-                c if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ') => c,
-                _ => '_',
-            })
-            .collect();
-        if name.replace('~', "/") != key {
+        let name = series_name(key);
+        let shown = name.replace('~', "/");
+        if shown != key {
             warn_user(format_args!(
-                "image {key:?} is stored under the key {:?}: the page of MLflow shows keys of the letters a to z, digits, \
-                 `_`, `-`, `.`, `/` and spaces",
-                name.replace('~', "/")
+                "image {key:?} is stored under the key {shown:?}: the page of MLflow shows keys of the letters a to z, digits, \
+                 `_`, `-`, `.`, `/` and spaces, and a key has at most {MAX_KEY_BYTES} characters"
             ));
         }
         let (now_ms, unique) = (time::now_ms(), uuid::Uuid::new_v4());
@@ -179,4 +180,21 @@ impl LiveRun<'_> {
         };
         self.log_artifact_bytes(ArtifactKind::Image(layout), pixels, path);
     }
+}
+
+/// Returns the key of a series as it is written into the names of its images. A key that is changed gets a hash, by
+/// which two such series stay two.
+// Input:  `val/cat`  Output: `val~cat`
+// Input:  `val#cat`  Output: `val_cat_5d0f1a2b`
+fn series_name(key: &str) -> String {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/');
+    let mut name: String = key
+        .chars()
+        .map(|c| if is_kept(c) { c } else { '_' })
+        .collect();
+    name.truncate(MAX_KEY_BYTES);
+    if name != key || key.is_empty() {
+        name = format!("{name}_{:08x}", crc32c::crc32c(key.as_bytes()));
+    }
+    name.replace('/', "~")
 }

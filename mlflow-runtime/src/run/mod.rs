@@ -339,7 +339,8 @@ impl Run {
     /// slider for the steps. See [`log_image_at()`](crate::log_image_at) for an example, and
     /// [`log_image`](Self::log_image) for what happens to the pixels.
     ///
-    /// A key has ASCII letters, digits, `_`, `-`, `.`, `/` and spaces; other characters become `_`, with a warning.
+    /// A key has ASCII letters, digits, `_`, `-`, `.`, `/` and spaces, 128 characters at most.
+    /// Other characters become `_`, a hash of the key is appended, and a warning names the new key.
     #[cfg(feature = "image")]
     #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
     pub fn log_image_at<'i>(&self, image: impl Into<Image<'i>>, key: &str, step: impl Step) {

@@ -25,7 +25,9 @@ impl LiveRun<'_> {
         rows: impl IntoIterator<Item = T>,
         artifact_file: &str,
     ) {
-        let path = self.table_path(artifact_file);
+        let Some(path) = self.table_path(artifact_file) else {
+            return;
+        };
         let (mut lines, mut count, mut is_begun) = (Vec::new(), 0, false);
         for (index, row) in rows.into_iter().enumerate() {
             let before = lines.len();
@@ -58,8 +60,9 @@ impl LiveRun<'_> {
     }
 
     /// Returns the path of the table that the calling process appends to, and logs a warning if it is not the
-    /// given one because MLflow would not find a table there.
-    fn table_path(&self, artifact_file: &str) -> String {
+    /// given one because MLflow would not find a table there. Returns `None` for a table that is rejected, because no
+    /// store can keep its path.
+    fn table_path(&self, artifact_file: &str) -> Option<String> {
         let trimmed = artifact_file.trim_matches('/');
         let mut path = trimmed.strip_suffix(".json").unwrap_or(trimmed).to_owned();
         if path.contains(FORBIDDEN) {
@@ -71,6 +74,7 @@ impl LiveRun<'_> {
             "table".clone_into(&mut path);
         }
         path.push_str(".json");
+        let stored = self.stored_path("table", &path)?;
         if path != artifact_file {
             warn_user(format_args!(
                 "table {artifact_file:?} is stored as {path:?}: MLflow finds tables whose paths are relative, end in \
@@ -83,10 +87,10 @@ impl LiveRun<'_> {
             None if self.is_inherited() => Cow::Owned(format!("process-{}", std::process::id())),
             None => Cow::Borrowed(""),
         };
-        match path.strip_suffix(".json") {
+        Some(match stored.strip_suffix(".json") {
             Some(stem) if !owner.is_empty() => format!("{stem}-{owner}.json"),
-            _ => path,
-        }
+            _ => stored.into_owned(),
+        })
     }
 }
 

@@ -6,10 +6,6 @@
 use super::{Batch, InputDataset, StoreError};
 use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 
-/// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
-/// if the server itself had failed, however often the request is repeated.
-const MAX_NAME_BYTES: usize = 255;
-
 fn rejected_error(reason: String) -> StoreError {
     StoreError::Rejected {
         reason: reason.into(),
@@ -205,38 +201,22 @@ fn reject_alias(alias: &str, fault: Option<&'static str>) -> Result<(), StoreErr
 /// Rejects an artifact path that could leave the run's directory, that another system would read differently,
 /// or that a server or file system cannot keep.
 pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
-    check_path_inside(path)?;
-    let fault = if path.contains('\\') {
-        "it holds a backslash; folders are separated by `/`"
-    } else if path.chars().any(char::is_control) {
-        "it holds a control character"
-    } else if path.contains(['%', '#']) {
-        "it holds `%` or `#`, which MLflow's servers do not keep in names"
-    } else if path.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
-        "one of its names is longer than the 255 bytes that file systems hold"
-    } else {
-        return Ok(());
-    };
-    Err(artifact_path_error(path, fault))
-}
-
-fn artifact_path_error(path: &str, fault: &str) -> StoreError {
-    rejected_error(format!("artifact path `{path}`: {fault}"))
+    reject_path_fault(path, limits::find_artifact_path_fault(path))
 }
 
 /// Rejects an artifact path that could leave the directory it is meant for, as a server could list one. Other
 /// programs may have written the artifact, so its name may be one that [`check_artifact_path`] rejects.
 pub(crate) fn check_path_inside(path: &str) -> Result<(), StoreError> {
-    let fault = if path.starts_with('/') {
-        "it is absolute"
-    } else if path.contains('\0') {
-        "it holds a NUL character"
-    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        "it is empty or has an empty, `.` or `..` part"
-    } else {
-        return Ok(());
-    };
-    Err(artifact_path_error(path, fault))
+    reject_path_fault(path, limits::find_outside_path_fault(path))
+}
+
+fn reject_path_fault(path: &str, fault: Option<&str>) -> Result<(), StoreError> {
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(rejected_error(format!(
+            "artifact path `{path}`: it {fault}"
+        ))),
+    }
 }
 
 #[cfg(test)]

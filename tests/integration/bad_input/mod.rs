@@ -1078,3 +1078,56 @@ fn each_key_that_is_logged_outside_of_a_run_is_named() {
         assert!(line.starts_with(&start(key)), "{line}");
     }
 }
+
+/// Regression: such a path was refused in the background only, and a table or image was said to be stored under it.
+#[test]
+fn a_path_out_of_the_run_is_refused_at_the_call() {
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    let (folder, long) = (Folder::new(), "n".repeat(256));
+    let file = folder.path().join("a\\b.txt");
+    fs::write(&file, "1").unwrap();
+    let ((), warnings) = warnings::capture(|| {
+        run.log_text("1", "../text.txt");
+        run.log_text("1", "");
+        run.log_text("1", &long);
+        run.log_dict(&1, "/dict.json");
+        run.log_table([1], "../table");
+        run.log_table([1], "a\nb.json");
+        run.log_figure("<svg/>", "a//figure");
+        run.log_artifact(&file);
+        run.log_artifacts_in(folder.path(), "..");
+        run.log_checkpoint(folder.path(), 1);
+        #[cfg(feature = "image")]
+        run.log_image(mlflow::Image::gray(1, 1, &[0][..]), "../image");
+    });
+    run.log_text("1", "good.txt");
+    let reasons = [
+        (r#"artifact "../text.txt""#, "`..` part"),
+        (r#"artifact """#, "is empty"),
+        (&format!("artifact {long:?}"), "255 bytes"),
+        (r#"artifact "/dict.json""#, "is absolute"),
+        (r#"table "../table.json""#, "`..` part"),
+        (r#"table "a\nb.json""#, "control character"),
+        (r#"figure "a//figure.svg""#, "is empty or has an empty"),
+        (r#"artifact "a\\b.txt""#, "backslash"),
+        (r#"artifact "../a\\b.txt""#, "`..` part"),
+        (r#"file of a checkpoint ""#, "backslash"),
+        ("the checkpoint is left out", "1 file of it"),
+        #[cfg(feature = "image")]
+        (r#"image "../image.png""#, "`..` part"),
+    ];
+    assert_eq!(warnings.len(), reasons.len(), "{warnings:#?}");
+    drop(run);
+    let runs = fake.runs();
+    let stored: Vec<_> = runs[0].artifacts.keys().collect();
+    assert_eq!(stored, ["good.txt"]);
+    assert_eq!(mlflow::health().rejected, reasons.len() as u64);
+    for ((path, reason), warning) in reasons.iter().zip(&warnings) {
+        assert!(
+            warning.contains(path) && warning.contains(reason),
+            "{path}: {warning}"
+        );
+        assert!(!warning.contains("is stored as"), "{warning}");
+    }
+}
