@@ -72,6 +72,8 @@ pub enum EntryValue {
     Artifact {
         /// Path of the artifact in its run.
         path: String,
+        /// Kind of the artifact, by which its bytes are read.
+        kind: EntryArtifactKind,
         /// Length of the artifact.
         bytes: u64,
         /// Copy of the artifact; `None` if its bytes lie in the journal itself.
@@ -105,6 +107,32 @@ pub enum EntryValue {
         status: RunStatus,
         /// Time of the end, in ms since the Unix epoch.
         end_time_ms: i64,
+    },
+}
+
+/// Kind of an [`EntryValue::Artifact`]: what its bytes are, and what becomes of them in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryArtifactKind {
+    /// File, stored as it is.
+    File,
+    /// Rows that are appended to the table at the path: JSON, one row a line.
+    TableRows {
+        /// Number of rows.
+        rows: u64,
+    },
+    /// Image, stored as PNG.
+    Image,
+    /// File of a checkpoint, stored as it is.
+    CheckpointFile {
+        /// Step of the checkpoint.
+        step: i64,
+    },
+    /// End of a checkpoint at the path, of which all files come before it. Its bytes are the sizes of the files, as
+    /// JSON.
+    CheckpointEnd {
+        /// Step of the checkpoint.
+        step: i64,
     },
 }
 
@@ -618,16 +646,27 @@ impl EntryValue {
                 fingerprint,
             } => {
                 let path = path.into_owned();
+                let artifact = |kind, bytes, file| Self::Artifact {
+                    path: path.clone(),
+                    kind,
+                    bytes,
+                    file,
+                };
                 let value = |bytes, file| match kind {
-                    ArtifactKind::File
-                    | ArtifactKind::TableRows(_)
-                    | ArtifactKind::Image(_)
-                    | ArtifactKind::CheckpointFile(_)
-                    | ArtifactKind::Checkpoint(_) => Self::Artifact {
-                        path: path.clone(),
-                        bytes,
-                        file,
-                    },
+                    ArtifactKind::File => artifact(EntryArtifactKind::File, bytes, file),
+                    ArtifactKind::TableRows(chunk) => {
+                        let rows = chunk.rows as u64;
+                        artifact(EntryArtifactKind::TableRows { rows }, bytes, file)
+                    }
+                    ArtifactKind::Image(_) => artifact(EntryArtifactKind::Image, bytes, file),
+                    ArtifactKind::CheckpointFile(call) => {
+                        let step = call.step;
+                        artifact(EntryArtifactKind::CheckpointFile { step }, bytes, file)
+                    }
+                    ArtifactKind::Checkpoint(call) => {
+                        let step = call.step;
+                        artifact(EntryArtifactKind::CheckpointEnd { step }, bytes, file)
+                    }
                     ArtifactKind::Dataset => {
                         let name = kind.shown_name(&path).to_owned();
                         Self::Dataset { name, bytes, file }

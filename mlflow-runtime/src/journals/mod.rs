@@ -44,7 +44,10 @@ use std::io;
 
 pub use console::StoredConsole;
 pub use damage::{Damage, FileDamage};
-pub use entries::{Entries, Entry, EntryValue, JournalOrigin, JournalRun, LoggedPoint, StartedRun};
+pub use entries::{
+    Entries, Entry, EntryArtifactKind, EntryValue, JournalOrigin, JournalRun, LoggedPoint,
+    StartedRun,
+};
 pub use stored_journal::{JournalState, StoredJournal};
 pub use summary::{JournalSummary, RunSummary};
 pub use verification::Verification;

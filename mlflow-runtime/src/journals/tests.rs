@@ -249,6 +249,7 @@ fn entries_are_what_was_logged() {
         },
         EntryValue::Artifact {
             path: "notes.txt".to_owned(),
+            kind: EntryArtifactKind::File,
             bytes: 5,
             file: None,
         },

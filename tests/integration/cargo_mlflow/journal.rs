@@ -162,6 +162,49 @@ fn every_entry_is_exported_as_a_line_of_json() {
     assert!(lines.iter().all(|line| line["is_settled"] == false));
 }
 
+/// Regression: everything that has bytes was shown as an artifact, so that nobody saw why it waits.
+#[test]
+fn artifacts_are_shown_and_exported_with_their_kind() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("weights")).unwrap();
+    fs::write(folder.path().join("weights/a.bin"), "12345").unwrap();
+    let checkpoint = format!("checkpoint 7 {}", folder.path().join("weights").display());
+    let script = [
+        "start fit",
+        "text notes.txt hello",
+        "rows eval.json 0 3",
+        "picture red.png 2",
+        &checkpoint,
+        "abort",
+    ];
+    run_offline(&folder, NOWHERE, &script);
+    let name = only_name(&folder);
+    let shown = run(&folder, &["journal", "show", &name, "--entries", "9"]);
+    for line in [
+        "artifact notes.txt, 5 B",
+        "3 rows of the table eval.json, ",
+        "image red.png, 12 B",
+        "file checkpoints/step-7/a.bin of the checkpoint of step 7, 5 B",
+        "end of the checkpoint checkpoints/step-7 of step 7",
+    ] {
+        assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);
+    }
+    let exported = run(&folder, &["journal", "export", &name]);
+    let kinds: Vec<_> = { exported.stdout.lines() }
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|entry| entry["type"] == "artifact")
+        .map(|entry| json!([entry["kind"], entry["rows"], entry["step"]]))
+        .collect();
+    let expected = [
+        json!(["file", null, null]),
+        json!(["table_rows", 3, null]),
+        json!(["image", null, null]),
+        json!(["checkpoint_file", null, 7]),
+        json!(["checkpoint_end", null, 7]),
+    ];
+    assert_eq!(kinds, expected);
+}
+
 #[test]
 fn damage_is_found_and_the_rest_can_still_be_read() {
     let folder = Folder::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mlflow::journals::{Entry, EntryValue};
+use mlflow::journals::{Entry, EntryArtifactKind, EntryValue};
 use serde::Serialize;
 
 use crate::output::format;
@@ -54,6 +54,13 @@ enum ValueRecord<'e> {
     },
     Artifact {
         path: &'e str,
+        kind: &'e str,
+        /// Number of rows, of rows of a table.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rows: Option<u64>,
+        /// Step of a checkpoint.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step: Option<i64>,
         bytes: u64,
         file: Option<&'e Path>,
     },
@@ -103,11 +110,22 @@ impl<'e> EntryRecord<'e> {
             },
             EntryValue::Param { key, value } => ValueRecord::Param { key, value },
             EntryValue::Tag { key, value } => ValueRecord::Tag { key, value },
-            EntryValue::Artifact { path, bytes, file } => ValueRecord::Artifact {
+            EntryValue::Artifact {
                 path,
-                bytes: *bytes,
-                file: file.as_deref(),
-            },
+                kind,
+                bytes,
+                file,
+            } => {
+                let (kind, rows, step) = artifact_fields(*kind);
+                ValueRecord::Artifact {
+                    path,
+                    kind,
+                    rows,
+                    step,
+                    bytes: *bytes,
+                    file: file.as_deref(),
+                }
+            }
             EntryValue::Dataset { name, bytes, file } => ValueRecord::Dataset {
                 name,
                 bytes: *bytes,
@@ -146,6 +164,18 @@ impl<'e> EntryRecord<'e> {
     }
 }
 
+/// Returns the name of a kind of artifacts, its number of rows, and its step.
+fn artifact_fields(kind: EntryArtifactKind) -> (&'static str, Option<u64>, Option<i64>) {
+    match kind {
+        EntryArtifactKind::File => ("file", None, None),
+        EntryArtifactKind::TableRows { rows } => ("table_rows", Some(rows), None),
+        EntryArtifactKind::Image => ("image", None, None),
+        EntryArtifactKind::CheckpointFile { step } => ("checkpoint_file", None, Some(step)),
+        EntryArtifactKind::CheckpointEnd { step } => ("checkpoint_end", None, Some(step)),
+        _ => ("other", None, None),
+    }
+}
+
 /// Returns a line about an entry.
 pub(super) fn describe(entry: &Entry) -> String {
     match &entry.value {
@@ -164,8 +194,24 @@ pub(super) fn describe(entry: &Entry) -> String {
         }
         EntryValue::Param { key, value } => format!("param {key} = {value}"),
         EntryValue::Tag { key, value } => format!("tag {key} = {value}"),
-        EntryValue::Artifact { path, bytes, .. } => {
-            format!("artifact {path}, {}", format::size(*bytes))
+        EntryValue::Artifact {
+            path, kind, bytes, ..
+        } => {
+            let size = format::size(*bytes);
+            match kind {
+                EntryArtifactKind::TableRows { rows } => {
+                    let rows = format::counted(*rows, "row");
+                    format!("{rows} of the table {path}, {size}")
+                }
+                EntryArtifactKind::Image => format!("image {path}, {size}"),
+                EntryArtifactKind::CheckpointFile { step } => {
+                    format!("file {path} of the checkpoint of step {step}, {size}")
+                }
+                EntryArtifactKind::CheckpointEnd { step } => {
+                    format!("end of the checkpoint {path} of step {step}")
+                }
+                _ => format!("artifact {path}, {size}"),
+            }
         }
         EntryValue::Dataset { name, .. } => format!("dataset {name}"),
         EntryValue::Model {
