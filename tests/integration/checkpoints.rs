@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 
 use mlflow::testing::fake;
 use mlflow::{RunStatus, start_run};
-use serde_json::Value;
 
 use crate::support::fault::Fault;
 use crate::support::mlflow::{Server, python};
 use crate::support::program::Folder;
 use crate::support::proxy::Proxy;
 use crate::support::unique;
-use crate::support::warnings;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
@@ -445,25 +443,31 @@ fn what_others_have_logged_is_no_checkpoint_and_stays() {
 
 #[test]
 fn to_keep_no_checkpoint_is_refused_with_one_line() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Folder::new();
     let directory = weights(folder.path(), "weights", "weights");
-    let fake = fake();
-    let ((), lines) = warnings::capture(|| {
-        let run = start_run().start();
-        run.keep_checkpoints(0);
-        run.log_checkpoint(&directory, 1);
-        run.log_checkpoint(&directory, 2);
-        let empty = folder.path().join("empty");
-        fs::create_dir(&empty).unwrap();
-        run.log_checkpoint(&empty, 3);
-    });
-    let lines = lines.join("\n");
-    assert!(lines.contains("keep_checkpoints(0)"), "{lines}");
-    assert!(lines.contains("the folder has no files"), "{lines}");
-    let paths = paths(&fake, 0);
-    let manifests = paths.iter().filter(|path| path.ends_with(MANIFEST)).count();
-    assert_eq!(manifests, 2, "{paths:?}");
-    let manifest = &fake.runs()[0].artifacts["checkpoints/step-2/mlflow_checkpoint.json"];
-    let manifest: Value = serde_json::from_slice(manifest).unwrap();
-    assert_eq!(manifest["complete"], true);
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let (directory, empty) = (directory.display(), empty.display());
+    let ended = folder.run(
+        SCRIPTED,
+        &[
+            "start one",
+            "keep 0",
+            &format!("checkpoint 1 {directory}"),
+            &format!("checkpoint 2 {directory}"),
+            &format!("checkpoint 3 {empty}"),
+            "end one",
+        ],
+        &[("MLFLOW_EXPERIMENT_NAME", "fit")],
+    );
+    assert!(ended.success, "{}", ended.stderr);
+    let warnings = ended.warnings();
+    assert_eq!(warnings.len(), 2, "{}", ended.stderr);
+    assert!(warnings[0].contains("keep_checkpoints(0)"), "{warnings:?}");
+    assert!(
+        warnings[1].contains("the folder has no files"),
+        "{warnings:?}"
+    );
+    let uri = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+    assert_eq!(entries_in_python(&uri, "fit"), names(["step-1", "step-2"]));
 }

@@ -141,13 +141,30 @@ fn a_deleted_model_of_a_sqlite_file_is_rejected() {
 
 /// Regression: the model stayed pending for ever, and the run had no output.
 #[test]
-fn a_model_whose_record_is_rejected_is_a_failed_one() {
+fn a_model_whose_description_is_rejected_is_a_failed_one() {
+    let is_description = |line: &str| {
+        line.starts_with("PUT") && line.split(' ').any(|word| word.ends_with("MLmodel"))
+    };
+    model_without(is_description, "FAILED");
+}
+
+/// Regression: a model that had all of its files was marked as failed for a tag.
+#[test]
+fn a_model_whose_tags_are_rejected_is_ready() {
+    model_without(
+        |line| line.starts_with("PATCH") && line.contains("/tags"),
+        "READY",
+    );
+}
+
+/// Logs a model to a server that refuses the requests that `is_refused` names, and checks that one line tells of that,
+/// and that the model is an output of its run with this status.
+fn model_without(is_refused: impl Fn(&str) -> bool + Send + Sync + 'static, status: &str) {
     let folder = Folder::new();
     fs::write(folder.path().join("w.bin"), "w").unwrap();
     let (server, experiment) = (Server::shared(), unique());
-    let proxy = Proxy::start(server.url(), |request| {
-        let describes = request.line.starts_with("PATCH") && request.line.contains("/tags");
-        describes.then_some(Fault::Refused)
+    let proxy = Proxy::start(server.url(), move |request| {
+        is_refused(&request.line).then_some(Fault::Refused)
     });
     let ended = folder.run(
         SCRIPTED,
@@ -177,7 +194,7 @@ fn a_model_whose_record_is_rejected_is_a_failed_one() {
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
     let printed: Value =
         serde_json::from_str(&python(MODELS, &[server.url(), &experiment])).unwrap();
-    assert_eq!(printed, json!([["FAILED", true]]));
+    assert_eq!(printed, json!([[status, true]]));
 }
 
 /// Logs a model to a fake; returns the models of the run and the warnings.

@@ -21,7 +21,7 @@ pub use signature::{Signature, TensorType};
 
 use crate::capture::Text;
 use crate::model::limits;
-use crate::run::dataset::Dataset;
+use crate::run::log_as::{LogAsInput, describe_dataset};
 use crate::run::metric_value::{MetricValue, Step};
 use metric::GivenMetric;
 
@@ -239,14 +239,14 @@ impl Model {
     /// ```
     pub fn metric_on(
         mut self,
-        dataset: &Dataset,
+        dataset: &(impl LogAsInput + ?Sized),
         key: impl Into<String>,
         value: impl MetricValue,
     ) -> Self {
         self.metrics.push(GivenMetric {
             key: key.into(),
             value: value.as_metric(),
-            dataset: Some(dataset.clone()),
+            dataset: describe_dataset(dataset),
         });
         self
     }

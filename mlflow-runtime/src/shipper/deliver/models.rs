@@ -237,13 +237,13 @@ impl Delivery {
                 .put_model_file(&model, MLMODEL_FILE, content)
                 .await?;
         }
-        self.store
-            .describe_model(&model, &record.params, &record.tags)
-            .await?;
-        self.store
-            .log_output(run, &model.model_id, record.step)
-            .await?;
         let mut faults = PartFaults::default();
+        let described = self
+            .store
+            .describe_model(&model, &record.params, &record.tags);
+        faults.keep(described.await, "without all of its params and tags")?;
+        let connected = self.store.log_output(run, &model.model_id, record.step);
+        faults.keep(connected.await, "but no output of its run")?;
         let metrics: Vec<_> = { record.metrics.iter() }
             .map(|metric| metric.to_metric(|name, file, or| self.file_digests.find(name, file, or)))
             .collect();
