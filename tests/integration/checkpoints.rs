@@ -441,6 +441,36 @@ fn what_others_have_logged_is_no_checkpoint_and_stays() {
     );
 }
 
+/// Regression: the largest file of a checkpoint stayed for ever, because the name of another file began with its name.
+#[test]
+fn a_file_whose_name_begins_another_name_is_deleted_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("model");
+    fs::create_dir(&directory).unwrap();
+    for name in ["model.safetensors", "model.safetensors.index.json", "m"] {
+        fs::write(directory.join(name), "weights").unwrap();
+    }
+    let fake = fake();
+    let run = start_run().start();
+    run.keep_checkpoints(1);
+    run.log_checkpoint(&directory, 1);
+    mlflow::flush(std::time::Duration::from_secs(60));
+    fs::remove_file(directory.join("m")).unwrap();
+    run.log_checkpoint(&directory, 2);
+    drop(run);
+    // To delete `m`, a server might delete the manifest, too.
+    assert_eq!(
+        paths(&fake, 0),
+        [
+            "checkpoints/step-1/m",
+            "checkpoints/step-1/mlflow_checkpoint.json",
+            "checkpoints/step-2/mlflow_checkpoint.json",
+            "checkpoints/step-2/model.safetensors",
+            "checkpoints/step-2/model.safetensors.index.json",
+        ]
+    );
+}
+
 #[test]
 fn to_keep_no_checkpoint_is_refused_with_one_line() {
     let folder = Folder::new();

@@ -13,6 +13,7 @@
 //!    checkpoint, and goes on after the next checkpoint.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -374,23 +375,33 @@ impl Delivery {
                 .and_then(|path| path.strip_prefix('/'))
                 .is_some_and(|path| manifest.files.contains_key(path))
         };
-        let mut is_first = true;
-        for file in stored.iter().filter(|file| of_checkpoint(&file.path)) {
-            let is_prefix =
-                |other: &FileInfo| other.path != file.path && other.path.starts_with(&file.path);
-            if stored.iter().any(is_prefix) {
+        // A server may delete everything whose path begins with the given one, so longer names go first.
+        let mut names: Vec<&str> = stored.iter().map(|file| &*file.path).collect();
+        names.sort_unstable_by_key(|name| Reverse(name.len()));
+        let (mut is_first, mut is_one_left) = (true, false);
+        for name in names.iter().filter(|name| of_checkpoint(name)) {
+            let is_left = |other: &&&str| {
+                **other == manifest_path || !of_checkpoint(other) || other.len() < name.len()
+            };
+            let is_prefix = |other: &&str| other != name && other.starts_with(name);
+            if names.iter().filter(is_left).any(is_prefix) {
+                is_one_left = true;
                 continue;
             }
-            let deleted = self.store.delete_artifact(run, &file.path).await;
+            let deleted = self.store.delete_artifact(run, name).await;
             if deleted.is_err() && is_first {
                 // Without an answer, the file may be gone.
                 let left = self.list_files(run, folder).await?;
-                if left.iter().any(|other| other.path == file.path) {
+                if left.iter().any(|other| other.path == **name) {
                     self.put_manifest(run, folder, &manifest).await?;
                 }
             }
             deleted?;
             is_first = false;
+        }
+        if is_one_left {
+            // The manifest, which stays, says that the folder is no whole checkpoint.
+            return Ok(());
         }
         self.store.delete_artifact(run, &manifest_path).await?;
         // A bucket has no folders without files. In a directory, they have to be deleted, too.
