@@ -1,6 +1,7 @@
 //! Images: read back by Python, under the names by which MLflow's page finds them.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use mlflow::testing::fake;
 use mlflow::{Image, start_run};
@@ -47,22 +48,28 @@ fn python_opens_images_from_a_file_and_from_a_server() {
             ("MLFLOW_TRACKING_URI", uri),
             ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
         ];
-        // A process that dies leaves its pixels to the next one.
+        let photo = folder.path().join("photo.jpeg");
+        let gray = image::RgbImage::from_pixel(16, 8, image::Rgb([120; 3]));
+        gray.save(&photo).unwrap();
+        let photo_step = format!("photo {} photos 3", photo.display());
+        // A process that dies leaves its pixels and files to the next one.
         let steps = [
             "start one",
             "picture plots/red.png 512",
             "sample digits/a 0",
             "sample digits/a 7",
+            &photo_step,
             "abort",
         ];
         let died = folder.run(SCRIPTED, &steps, &environment);
         assert!(!died.success);
+        fs::remove_file(&photo).unwrap();
         let ended = folder.run(SCRIPTED, &["recover 60"], &environment);
         assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
         let read = read_with_python(uri, &experiment);
         assert_eq!(read["tag"], "True");
         let images = read["images"].as_array().expect("images");
-        assert_eq!(images.len(), 5, "{images:?}");
+        assert_eq!(images.len(), 7, "{images:?}");
         let rest = |image: &Value| Value::from(image.as_array().expect("fields")[1..].to_vec());
         for (step, small, whole) in [(0, &images[0], &images[1]), (7, &images[2], &images[3])] {
             let stem = format!("images/digits~a+step+{step}+timestamp+");
@@ -76,8 +83,13 @@ fn python_opens_images_from_a_file_and_from_a_server() {
             assert_eq!(rest(whole), json!(["PNG", [4, 2], [step, step, step]]));
             assert_eq!(rest(small), json!(["WEBP", [256, 128], [step, step, step]]));
         }
+        assert_eq!(rest(&images[5]), json!(["PNG", [16, 8], [120, 120, 120]]));
         assert_eq!(
-            images[4],
+            rest(&images[4]),
+            json!(["WEBP", [256, 128], [120, 120, 120]])
+        );
+        assert_eq!(
+            images[6],
             json!(["plots/red.png", "PNG", [512, 512], [200, 0, 0]])
         );
     }
@@ -121,6 +133,72 @@ fn an_image_without_its_pixels_costs_one_line() {
         warnings.contains("15 bytes are no 2 × 2 pixels") && warnings.contains("16 bytes"),
         "{warnings}"
     );
+}
+
+#[test]
+fn the_file_of_an_image_is_converted_unless_it_is_a_png() {
+    let folder = tempfile::tempdir().unwrap();
+    let pixels = image::RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]));
+    let path = |name: &str| folder.path().join(name);
+    pixels.save(path("a.png")).unwrap();
+    // The content counts, not the name.
+    pixels
+        .save_with_format(path("b.png"), image::ImageFormat::WebP)
+        .unwrap();
+    let fake = fake();
+    let run = start_run().start();
+    run.log_image(Image::from_file(path("a.png")), "a.png");
+    run.log_image(Image::from_file(path("b.png")), "b.png");
+    fs::remove_file(path("b.png")).unwrap();
+    drop(run);
+    let artifacts = &fake.runs()[0].artifacts;
+    assert_eq!(artifacts["a.png"], fs::read(path("a.png")).unwrap());
+    let format = image::guess_format(&artifacts["b.png"]).unwrap();
+    assert_eq!(format, image::ImageFormat::Png);
+    let converted = image::load_from_memory(&artifacts["b.png"]).unwrap();
+    assert_eq!(converted.into_rgb8(), pixels);
+}
+
+#[test]
+fn a_file_that_is_no_image_costs_one_line_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    image::RgbImage::new(64, 64)
+        .save(path("whole.png"))
+        .unwrap();
+    let bytes = fs::read(path("whole.png")).unwrap();
+    fs::write(path("torn.png"), &bytes[..40]).unwrap();
+    fs::write(path("text.png"), "no image").unwrap();
+    fs::write(path("empty.png"), "").unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo.png"), rustix::fs::Mode::RUSR).unwrap();
+    let bad = [
+        "torn.png",
+        "text.png",
+        "empty.png",
+        "fifo.png",
+        "missing.png",
+        ".",
+    ];
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        for name in bad {
+            run.log_image_at(Image::from_file(path(name)), "bad", 1);
+        }
+        run.log_image(Image::from_file(path("whole.png")), "whole.png");
+        drop(run);
+        fake.runs()
+    });
+    let names: Vec<_> = runs[0].artifacts.keys().collect();
+    assert_eq!(names, ["whole.png"]);
+    let text = warnings.join("\n");
+    for name in ["text.png", "empty.png"] {
+        let line = format!("{} is no PNG, JPEG or WebP file", path(name).display());
+        assert!(text.contains(&line), "{text}");
+    }
+    assert!(text.contains("fifo.png is no file"), "{text}");
+    assert!(text.contains("missing.png cannot be read"), "{text}");
+    assert!(text.contains("it cannot be decoded"), "{text}");
 }
 
 /// Regression: such series became one, and a long key cost its images.

@@ -15,6 +15,7 @@
 //! resume RUN ID       resumes a run by its id and makes it the current one
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
+//! photo PATH KEY STEP logs the file of an image as one of a series at a step
 //! file PATH           logs a file, or all files of a folder, as artifacts
 //! keep COUNT          keeps the checkpoints of the newest steps
 //! checkpoint STEP PATH  logs a file or folder as the checkpoint of a step
@@ -108,6 +109,11 @@ fn main() {
                 let step: u8 = step.parse().expect("a number");
                 let pixels = vec![step; 4 * 2];
                 run().log_image_at(mlflow::Image::gray(4, 2, pixels), key, step);
+            }
+            #[cfg(feature = "image")]
+            ["photo", path, key, step] => {
+                let step: i64 = step.parse().expect("a number");
+                run().log_image_at(mlflow::Image::from_file(path), key, step);
             }
             ["resume", name, id] => {
                 let guard = mlflow::start_run().run_id(id).start();

@@ -658,7 +658,9 @@ impl EntryValue {
                         let rows = chunk.rows as u64;
                         artifact(EntryArtifactKind::TableRows { rows }, bytes, file)
                     }
-                    ArtifactKind::Image(_) => artifact(EntryArtifactKind::Image, bytes, file),
+                    ArtifactKind::Image(_) | ArtifactKind::ImageFile { .. } => {
+                        artifact(EntryArtifactKind::Image, bytes, file)
+                    }
                     ArtifactKind::CheckpointFile(call) => {
                         let step = call.step;
                         artifact(EntryArtifactKind::CheckpointFile { step }, bytes, file)

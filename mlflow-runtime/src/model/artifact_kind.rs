@@ -21,6 +21,11 @@ pub(crate) enum ArtifactKind {
     TableRows(TableChunk),
     /// Pixels of an image, encoded as PNG when the image is sent.
     Image(ImageLayout),
+    /// File of an image in any form that is known, converted to PNG when the image is sent.
+    ImageFile {
+        /// True for an image of a series, which is stored twice.
+        is_step: bool,
+    },
     /// Dataset, an input of the run. Its bytes are a [`DatasetRecord`](crate::model::dataset::DatasetRecord), and
     /// its path is a [`dataset_path`](Self::dataset_path).
     Dataset,
@@ -67,6 +72,17 @@ pub(crate) struct TableChunk {
     pub(crate) rows: usize,
 }
 
+/// Form in which the journal has an image.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "image"),
+    expect(dead_code, reason = "only a program with the feature encodes an image")
+)]
+pub(crate) enum ImageForm {
+    Pixels(ImageLayout),
+    File { is_step: bool },
+}
+
 /// Layout of an image's pixels: rows from the top, pixels from the left, one byte a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct ImageLayout {
@@ -96,7 +112,7 @@ impl ArtifactKind {
         match self {
             Self::File => "artifact",
             Self::TableRows(_) => "table",
-            Self::Image(_) => "image",
+            Self::Image(_) | Self::ImageFile { .. } => "image",
             Self::Dataset => "dataset",
             Self::ModelFile => "model file",
             Self::Model => "model",
@@ -112,7 +128,7 @@ impl ArtifactKind {
     /// nothing: a checkpoint that is logged again has a folder of its own.
     pub(crate) fn namespace(self) -> Option<PathNamespace> {
         match self {
-            Self::File | Self::Image(_) => Some(PathNamespace::Artifacts),
+            Self::File | Self::Image(_) | Self::ImageFile { .. } => Some(PathNamespace::Artifacts),
             Self::Dataset => Some(PathNamespace::Datasets),
             Self::ModelFile | Self::Model => Some(PathNamespace::Models),
             Self::CheckpointFile(call) if !call.is_folder => Some(PathNamespace::Artifacts),
@@ -136,6 +152,7 @@ impl ArtifactKind {
             Self::File
             | Self::TableRows(_)
             | Self::Image(_)
+            | Self::ImageFile { .. }
             | Self::CheckpointFile(_)
             | Self::Checkpoint(_)
             | Self::ModelOutput

@@ -333,6 +333,7 @@ impl LiveRun<'_> {
             ArtifactKind::File
             | ArtifactKind::TableRows(_)
             | ArtifactKind::Image(_)
+            | ArtifactKind::ImageFile { .. }
             | ArtifactKind::CheckpointFile(_) => self.stored_path(kind.noun(), path),
             ArtifactKind::Dataset
             | ArtifactKind::ModelFile

@@ -1,31 +1,42 @@
 //! [`Image`], and images on their way into the journal.
 //!
-//! Invariants: the thread that logs copies the pixels and encodes nothing. An image whose pixels do not fit its
-//! size is rejected with a warning.
+//! Invariants: the thread that logs copies the pixels or the file, and encodes nothing. An image whose pixels do not fit
+//! its size, or whose file is in no known form, is rejected with a warning.
 
 use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 
 use super::handle::LiveRun;
 use crate::model::{ArtifactKind, ImageLayout};
 use crate::time;
 use crate::warnings::warn_user;
 
+/// Number of bytes at the beginning of a file that tell its format.
+const MAGIC_BYTES: u64 = 32;
 /// Longest key of a series. With all that follows the key in its names, a longer one is too long for file systems.
 const MAX_KEY_BYTES: usize = 128;
 
-/// Image to be logged: pixels with 8 bits a channel.
+/// Image to be logged: pixels with 8 bits a channel, or a file.
 ///
 /// An image of the crate [`image`] is converted by `into()`, as are references to it. See
 /// [`log_image()`](crate::log_image) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
-pub struct Image<'a> {
-    width: u32,
-    height: u32,
-    channels: u8,
-    pixels: Cow<'a, [u8]>,
+pub struct Image<'a>(ImageContent<'a>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ImageContent<'a> {
+    Pixels {
+        width: u32,
+        height: u32,
+        channels: u8,
+        pixels: Cow<'a, [u8]>,
+    },
+    File(PathBuf),
 }
 
 impl<'a> Image<'a> {
@@ -46,35 +57,73 @@ impl<'a> Image<'a> {
         Self::new(width, height, 4, pixels.into())
     }
 
+    /// Creates an image from a PNG, JPEG or WebP file, which is recognized by its content. The file is copied when the
+    /// image is logged, and decoded in the background.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("mlflow-doc-image-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let path = folder.join("sample.png");
+    /// # image::RgbImage::new(4, 4).save(&path)?;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// for step in 0..3 {
+    ///     // ... writes the picture to `path`
+    ///     mlflow::log_image_at(mlflow::Image::from_file(&path), "samples", step);
+    /// }
+    /// # drop(run);
+    /// # assert_eq!(fake.runs()[0].artifacts.len(), 6);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_file(path: impl AsRef<Path>) -> Self {
+        Self(ImageContent::File(path.as_ref().to_owned()))
+    }
+
     fn new(width: u32, height: u32, channels: u8, pixels: Cow<'a, [u8]>) -> Self {
-        Self {
+        Self(ImageContent::Pixels {
             width,
             height,
             channels,
             pixels,
-        }
-    }
-
-    /// Returns a description of what is wrong with the image; `None` if nothing is.
-    fn find_fault(&self) -> Option<String> {
-        let Self {
-            width,
-            height,
-            channels,
-            ref pixels,
-        } = *self;
-        if width == 0 || height == 0 {
-            return Some(format!(
-                "its size is {width} × {height} pixels, so it has none"
-            ));
-        }
-        let expected = u128::from(width) * u128::from(height) * u128::from(channels);
-        (pixels.len() as u128 != expected).then(|| {
-            format!(
-                "its {} bytes are no {width} × {height} pixels of {channels} bytes each, which are {expected} bytes",
-                pixels.len()
-            )
         })
+    }
+}
+
+/// Returns a description of what is wrong with pixels; `None` if nothing is.
+fn find_pixels_fault(width: u32, height: u32, channels: u8, length: usize) -> Option<String> {
+    if width == 0 || height == 0 {
+        return Some(format!(
+            "its size is {width} × {height} pixels, so it has none"
+        ));
+    }
+    let expected = u128::from(width) * u128::from(height) * u128::from(channels);
+    (length as u128 != expected).then(|| {
+        format!(
+            "its {length} bytes are no {width} × {height} pixels of {channels} bytes each, which are {expected} bytes"
+        )
+    })
+}
+
+/// Returns a description of what is wrong with the file of an image, as far as its first bytes tell; `None` if nothing
+/// is.
+fn find_file_fault(path: &Path) -> Option<String> {
+    let shown = path.display();
+    let is_file = match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) => return Some(format!("{shown} cannot be read: {error}")),
+    };
+    if !is_file {
+        return Some(format!("{shown} is no file"));
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAGIC_BYTES).read_to_end(&mut start));
+    if let Err(error) = read {
+        return Some(format!("{shown} cannot be read: {error}"));
+    }
+    match image::guess_format(&start) {
+        Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => None,
+        _ => Some(format!("{shown} is no PNG, JPEG or WebP file")),
     }
 }
 
@@ -117,13 +166,15 @@ impl<'a> From<&'a DynamicImage> for Image<'a> {
 
 impl From<DynamicImage> for Image<'_> {
     fn from(image: DynamicImage) -> Self {
-        let Image {
-            width,
-            height,
-            channels,
-            pixels,
-        } = Image::from(&image);
-        Self::new(width, height, channels, pixels.into_owned().into())
+        match Image::from(&image).0 {
+            ImageContent::Pixels {
+                width,
+                height,
+                channels,
+                pixels,
+            } => Self::new(width, height, channels, pixels.into_owned().into()),
+            ImageContent::File(path) => Self(ImageContent::File(path)),
+        }
     }
 }
 
@@ -142,7 +193,7 @@ impl LiveRun<'_> {
                 "image {artifact_file:?} is stored as {path:?}, because images are stored as PNG"
             ));
         }
-        self.log_pixels(image, &stored, false);
+        self.log_content(image, &stored, false);
     }
 
     /// Logs an image of the series `key`, under the path by which the page finds its key and step.
@@ -157,28 +208,42 @@ impl LiveRun<'_> {
         }
         let (now_ms, unique) = (time::now_ms(), uuid::Uuid::new_v4());
         let path = format!("images/{name}+step+{step}+timestamp+{now_ms}+{unique}.png");
-        self.log_pixels(image, &path, true);
+        self.log_content(image, &path, true);
     }
 
-    fn log_pixels(&self, image: &Image<'_>, path: &str, is_step: bool) {
-        if let Some(fault) = image.find_fault() {
-            return self
-                .tracker
+    fn log_content(&self, image: &Image<'_>, path: &str, is_step: bool) {
+        let logged = match &image.0 {
+            ImageContent::Pixels {
+                width,
+                height,
+                channels,
+                pixels,
+            } => {
+                let layout = ImageLayout {
+                    width: *width,
+                    height: *height,
+                    channels: *channels,
+                    is_step,
+                };
+                match find_pixels_fault(*width, *height, *channels, pixels.len()) {
+                    None => {
+                        self.log_artifact_bytes(ArtifactKind::Image(layout), pixels, path);
+                        Ok(())
+                    }
+                    Some(fault) => Err(Cow::Owned(fault)),
+                }
+            }
+            ImageContent::File(file) => match find_file_fault(file) {
+                None => self.prepare_path(file).map(|(copy, _)| {
+                    self.log_prepared(ArtifactKind::ImageFile { is_step }, path, copy);
+                }),
+                Some(fault) => Err(Cow::Owned(fault)),
+            },
+        };
+        if let Err(fault) = logged {
+            self.tracker
                 .warn_rejected("image", path, format_args!("{fault}"));
         }
-        let Image {
-            width,
-            height,
-            channels,
-            ref pixels,
-        } = *image;
-        let layout = ImageLayout {
-            width,
-            height,
-            channels,
-            is_step,
-        };
-        self.log_artifact_bytes(ArtifactKind::Image(layout), pixels, path);
     }
 }
 

@@ -324,9 +324,9 @@ impl Run {
         }
     }
 
-    /// Stores an image as the artifact `artifact_file`, a PNG. The calling thread copies the pixels; they are
-    /// encoded in the background. An image without pixels, or whose bytes do not fit its size, is rejected with a
-    /// warning. See [`log_image()`](crate::log_image) for an example.
+    /// Stores an image as the artifact `artifact_file`, a PNG. The calling thread copies the pixels, or the file of an
+    /// [`Image::from_file`]; they are encoded in the background. An image without pixels, or whose bytes do not fit its
+    /// size, and a file that is no image are rejected with a warning. See [`log_image()`](crate::log_image) for an example.
     #[cfg(feature = "image")]
     #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
     pub fn log_image<'i>(&self, image: impl Into<Image<'i>>, artifact_file: &str) {

@@ -687,6 +687,7 @@ impl Artifact {
             ArtifactKind::TableRows(_) => Some(&self.path),
             ArtifactKind::File
             | ArtifactKind::Image(_)
+            | ArtifactKind::ImageFile { .. }
             | ArtifactKind::Dataset
             | ArtifactKind::ModelFile
             | ArtifactKind::Model

@@ -17,8 +17,8 @@ use std::slice;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use crate::model::ArtifactKind;
 use crate::model::checkpoint::CHECKPOINTS;
+use crate::model::{ArtifactKind, ImageForm};
 use crate::shipper::Delivery;
 use crate::shipper::batch::Artifact;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
@@ -171,7 +171,14 @@ impl Delivery {
         };
         let sent = match artifact.kind {
             ArtifactKind::File => self.put_file(run, artifact).await,
-            ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
+            ArtifactKind::Image(layout) => {
+                self.put_image(run, artifact, ImageForm::Pixels(layout))
+                    .await
+            }
+            ArtifactKind::ImageFile { is_step } => {
+                self.put_image(run, artifact, ImageForm::File { is_step })
+                    .await
+            }
             ArtifactKind::Dataset => self.log_dataset(run, artifact).await,
             ArtifactKind::ModelFile => self.put_model_file(run, artifact).await,
             ArtifactKind::Model => self.complete_model(run, artifact).await,

@@ -6,7 +6,7 @@
 //! An image by step is stored twice, as MLflow's `log_image` does: as PNG, and as a WebP of 256 pixels for the
 //! grid of the page. A tag tells the page that the run has such images.
 
-use crate::model::ImageLayout;
+use crate::model::ImageForm;
 use crate::shipper::batch::Artifact;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{StoreError, StoredRun};
@@ -19,7 +19,7 @@ impl Delivery {
         &self,
         _run: &StoredRun,
         artifact: &Artifact,
-        _layout: ImageLayout,
+        _form: ImageForm,
     ) -> Result<(), StoreError> {
         Err(StoreError::Blocked {
             reason: format!(
@@ -38,19 +38,34 @@ impl Delivery {
         &self,
         run: &StoredRun,
         artifact: &Artifact,
-        layout: ImageLayout,
+        form: ImageForm,
     ) -> Result<(), StoreError> {
         let rejected = |fault: String| StoreError::Rejected {
             reason: fault.into(),
         };
-        let pixels = artifact
+        let bytes = artifact
             .read()
-            .map_err(|error| rejected(format!("its pixels cannot be read: {error}")))?;
-        let image = encode::from_pixels(pixels, layout)
-            .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
+            .map_err(|error| rejected(format!("its copy cannot be read: {error}")))?;
         let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
-        let png = encode::to_png(&image).map_err(encode_error)?;
-        let thumbnail = layout.is_step.then(|| encode::to_thumbnail(&image));
+        let (image, png, is_step) = match form {
+            ImageForm::Pixels(layout) => {
+                let image = encode::from_pixels(bytes, layout)
+                    .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
+                let png = encode::to_png(&image).map_err(encode_error)?;
+                (image, png, layout.is_step)
+            }
+            ImageForm::File { is_step } => {
+                let image = encode::decode(&bytes)
+                    .map_err(|error| rejected(format!("it cannot be decoded: {error}")))?;
+                let png = if encode::is_png(&bytes) {
+                    bytes
+                } else {
+                    encode::to_png(&image).map_err(encode_error)?
+                };
+                (image, png, is_step)
+            }
+        };
+        let thumbnail = is_step.then(|| encode::to_thumbnail(&image));
         // The pixels of a large image take much memory, and the upload may take long.
         drop(image);
         self.put_bytes(run, &artifact.path, png).await?;
@@ -90,9 +105,14 @@ fn compressed_path(path: &str) -> String {
 
 #[cfg(feature = "image")]
 mod encode {
+    use std::io::Cursor;
+
     use image::codecs::png::{CompressionType, FilterType, PngEncoder};
     use image::codecs::webp::WebPEncoder;
-    use image::{DynamicImage, GrayImage, ImageResult, RgbImage, RgbaImage, imageops};
+    use image::{
+        DynamicImage, GrayImage, ImageFormat, ImageReader, ImageResult, RgbImage, RgbaImage,
+        imageops,
+    };
 
     use crate::model::ImageLayout;
 
@@ -113,6 +133,17 @@ mod encode {
             4 => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8),
             _ => None,
         }
+    }
+
+    /// Returns the image that the bytes of a file are.
+    pub(super) fn decode(file: &[u8]) -> ImageResult<DynamicImage> {
+        ImageReader::new(Cursor::new(file))
+            .with_guessed_format()?
+            .decode()
+    }
+
+    pub(super) fn is_png(file: &[u8]) -> bool {
+        image::guess_format(file).is_ok_and(|format| format == ImageFormat::Png)
     }
 
     pub(super) fn to_png(image: &DynamicImage) -> ImageResult<Vec<u8>> {
