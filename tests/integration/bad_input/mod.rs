@@ -893,22 +893,22 @@ fn a_folder_is_logged_with_all_its_files_and_each_failure_has_its_own_words() {
 /// Regression: credentials in this file, which MLflow's own client reads, were ignored.
 #[test]
 fn credentials_stand_in_the_file_in_the_home_directory_and_other_ways_are_said_to_be_none() {
-    let server = FakeServer::start(|_, _| Reply::status(503, ""));
     let folder = Folder::new();
     std::fs::create_dir(folder.path().join(".mlflow")).unwrap();
     let file = folder.path().join(".mlflow/credentials");
-    let url = server.url();
     let run = |more: &[(&str, &str)]| {
+        // Each process has a server of its own, because the last request of one may arrive after its end.
+        let server = FakeServer::start(|_, _| Reply::status(503, ""));
+        let url = server.url();
         let environment = [
             ("MLFLOW_TRACKING_URI", &*url),
             ("HOME", folder.path().to_str().unwrap()),
             ("MLFLOW_EXIT_TIMEOUT", "1"),
         ];
-        let before = server.requests().len();
         let stderr = folder
             .run(SWEEP, &[], &[&environment, more].concat())
             .stderr;
-        let sent = &server.requests()[before];
+        let sent = &server.requests()[0];
         let sent = sent.headers.get("authorization").cloned();
         (sent.unwrap_or_default(), stderr)
     };
