@@ -282,9 +282,11 @@ impl JournalReader {
     /// Forgets the noted steps of points that were delivered, except for those that may be read again.
     /// `is_only` is true if no other batch is being delivered.
     fn forget_steps(&mut self, read_batch: &ReadBatch, is_only: bool) {
+        // A process that died while it copied an entry has left the entry twice.
+        let is_live = self.is_live();
         for (sequence, cursors) in read_batch.noted_points() {
             let mut cursors = cursors.iter().filter_map(|index| self.cursors.get(*index));
-            if !cursors.any(Cursor::is_pinned) {
+            if is_live && !cursors.any(Cursor::is_pinned) {
                 self.chosen_steps.remove(sequence);
             }
         }
