@@ -136,7 +136,7 @@
 //!
 //! Arguments and fields with a secret's name, and credentials that can be recognised, are logged as
 //! `[redacted]`, by whatever function they are logged: see [`tracked`](macro@tracked#secrets). Only
-//! artifacts, the keys of metrics and the names of experiments are recorded as the user gives them. The
+//! artifacts, the keys of metrics and the names of experiments and registered models are recorded as the user gives them. The
 //! destination's own credentials are in no journal.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use mlflow::testing::fake;
 use mlflow::tracked;
 
+use crate::support::mlflow::free_port;
 use crate::support::program::Folder;
 use crate::support::warnings;
 
@@ -262,4 +263,53 @@ fn collect(directory: &Path, bytes: &mut Vec<u8>) {
             bytes.extend(fs::read(path).unwrap());
         }
     }
+}
+
+/// Names of datasets and models come with warnings of their own, which show the name.
+#[test]
+fn a_name_of_a_dataset_or_model_is_masked_in_the_journal_and_on_stderr() {
+    let folder = Folder::new();
+    let token = token();
+    let weights = folder.path().join("weights.bin");
+    fs::write(&weights, "weights").unwrap();
+    let weights = weights.display();
+    // Nothing listens there, so everything stays in the journal.
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let ended = folder.run(
+        env!("CARGO_BIN_EXE_scripted"),
+        &[
+            "start one",
+            &format!("array {token}"),
+            &format!("misfit {token}"),
+            &format!("model {token} {weights}"),
+            &format!("register {token} digits {weights}"),
+            "end one",
+        ],
+        &[
+            ("MLFLOW_TRACKING_URI", &nowhere),
+            ("MLFLOW_EXIT_TIMEOUT", "1"),
+        ],
+    );
+    assert!(ended.success, "{}", ended.stderr);
+    assert!(!ended.stderr.contains(&token), "{}", ended.stderr);
+    assert!(ended.stderr.contains("[redacted]"), "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 1);
+    let (mut folders, mut files) = (vec![folder.path().to_owned()], 0);
+    while let Some(inner) = folders.pop() {
+        for entry in fs::read_dir(inner).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(!path.to_string_lossy().contains(&token), "{path:?}");
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files += 1;
+                let bytes = fs::read(&path).unwrap();
+                let holds = bytes
+                    .windows(token.len())
+                    .any(|part| part == token.as_bytes());
+                assert!(!holds, "{path:?}");
+            }
+        }
+    }
+    assert!(files > 2);
 }

@@ -167,11 +167,14 @@ fn a_file_that_is_no_image_costs_one_line_and_nothing_else() {
         .save(path("whole.png"))
         .unwrap();
     let bytes = fs::read(path("whole.png")).unwrap();
+    let large = fs::File::create(path("large.png")).unwrap();
+    large.set_len((256 << 20) + 1).unwrap();
     fs::write(path("torn.png"), &bytes[..40]).unwrap();
     fs::write(path("text.png"), "no image").unwrap();
     fs::write(path("empty.png"), "").unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo.png"), rustix::fs::Mode::RUSR).unwrap();
     let bad = [
+        "large.png",
         "torn.png",
         "text.png",
         "empty.png",
@@ -196,6 +199,7 @@ fn a_file_that_is_no_image_costs_one_line_and_nothing_else() {
         let line = format!("{} is no PNG, JPEG or WebP file", path(name).display());
         assert!(text.contains(&line), "{text}");
     }
+    assert!(text.contains("large.png has 268435457 bytes"), "{text}");
     assert!(text.contains("fifo.png is no file"), "{text}");
     assert!(text.contains("missing.png cannot be read"), "{text}");
     assert!(text.contains("it cannot be decoded"), "{text}");

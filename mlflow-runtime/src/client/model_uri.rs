@@ -2,6 +2,7 @@
 
 use crate::client::worker::Connection;
 use crate::entities::ModelVersion;
+use crate::model::limits::is_model_id;
 use crate::store::ClientError;
 
 /// Longest chain of versions that are each a copy of another one.
@@ -113,12 +114,6 @@ impl ModelUri {
             "the version is a copy of a copy, more often than this client follows",
         ))
     }
-}
-
-/// Returns true if a logged model may have this id.
-fn is_model_id(id: &str) -> bool {
-    let is_id_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    id.starts_with("m-") && id.chars().all(is_id_char)
 }
 
 /// Returns the place of the files of a version whose source is not the URI of a model.

@@ -134,6 +134,7 @@ impl Resume {
                 false => None,
             };
             if manifest.as_ref().is_some_and(|manifest| !manifest.complete) {
+                warn_incomplete(&last.run_id, path);
                 continue;
             }
             let download = DownloadArtifacts::new(&*last.run_id, directory.as_ref()).path(path);
@@ -143,7 +144,9 @@ impl Resume {
                 downloaded => downloaded?,
             };
             match manifest {
-                Some(manifest) if !has_files(&downloaded, &manifest.files) => {}
+                Some(manifest) if !has_files(&downloaded, &manifest.files) => {
+                    warn_incomplete(&last.run_id, path);
+                }
                 Some(_) => {
                     // The folder is to have the files that were logged. If this one stays, nothing is wrong.
                     let _ = fs::remove_file(downloaded.join(MANIFEST_FILE));
@@ -229,6 +232,14 @@ fn is_of_live_process(run: &Run) -> bool {
         )
     };
     run.status == RunStatus::Running && is_here && process.is_some_and(is_alive)
+}
+
+/// Warns that a checkpoint lacks files, so that the run is continued from an earlier one.
+fn warn_incomplete(run_id: &str, path: &str) {
+    warn_user(format_args!(
+        "the checkpoint {path:?} of the run {run_id} is not whole, e.g. because its process was killed, so an older one is \
+         used"
+    ));
 }
 
 /// Returns true if a folder of this machine has all files of a checkpoint.

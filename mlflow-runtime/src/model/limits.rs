@@ -20,6 +20,8 @@ pub(crate) const TAG_VALUE_CHARS: usize = 8000;
 pub(crate) const EXPERIMENT_TAG_VALUE_CHARS: usize = 20_000;
 /// Maximum length of the value of a tag in the model registry, in characters.
 pub(crate) const REGISTRY_TAG_VALUE_CHARS: usize = 100_000;
+/// Maximum length of the id of a logged model, in characters, as MLflow's tables hold it.
+const MODEL_ID_CHARS: usize = 36;
 /// Maximum length of an alias of a model version, in characters.
 pub(crate) const ALIAS_CHARS: usize = 255;
 /// Maximum length of the URI below which an experiment's artifacts go, in characters.
@@ -138,6 +140,12 @@ pub(crate) fn find_outside_path_fault(path: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Returns true if a logged model may have this id: MLflow's ids are `m-` and hexadecimal digits.
+pub(crate) fn is_model_id(id: &str) -> bool {
+    let is_id_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    id.starts_with("m-") && id.len() <= MODEL_ID_CHARS && id.chars().all(is_id_char)
 }
 
 /// Returns the reason why MLflow would refuse this name of a logged model, as a clause; `None` if MLflow accepts

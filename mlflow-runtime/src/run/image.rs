@@ -15,6 +15,8 @@ use crate::model::{ArtifactKind, ImageLayout};
 use crate::time;
 use crate::warnings::warn_user;
 
+/// Largest file of an image, because it is decoded in memory.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Number of bytes at the beginning of a file that tell its format.
 const MAGIC_BYTES: u64 = 32;
 /// Longest key of a series. With all that follows the key in its names, a longer one is too long for file systems.
@@ -58,7 +60,7 @@ impl<'a> Image<'a> {
     }
 
     /// Creates an image from a PNG, JPEG or WebP file, which is recognized by its content. The file is copied when the
-    /// image is logged, and decoded in the background.
+    /// image is logged, and decoded in the background. It has at most 256 MiB.
     ///
     /// ```
     /// # let folder = std::env::temp_dir().join(format!("mlflow-doc-image-{}", std::process::id()));
@@ -109,12 +111,16 @@ fn find_pixels_fault(width: u32, height: u32, channels: u8, length: usize) -> Op
 /// is.
 fn find_file_fault(path: &Path) -> Option<String> {
     let shown = path.display();
-    let is_file = match fs::metadata(path) {
-        Ok(metadata) => metadata.is_file(),
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Some(format!("{shown} is no file")),
+        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
+            return Some(format!(
+                "{shown} has {} bytes, and at most {MAX_FILE_BYTES} are converted; log it with log_artifact",
+                metadata.len()
+            ));
+        }
+        Ok(_) => {}
         Err(error) => return Some(format!("{shown} cannot be read: {error}")),
-    };
-    if !is_file {
-        return Some(format!("{shown} is no file"));
     }
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAGIC_BYTES).read_to_end(&mut start));

@@ -467,9 +467,9 @@ impl Run {
     /// a run that [ranks](crate::distributed) share, only checkpoints of rank 0 are deleted.
     ///
     /// Where artifacts cannot be deleted, all checkpoints are kept, and one line says so, for example where the server
-    /// signs uploads to its bucket, and this library is built without the feature `object-store`. A file without an
-    /// extension is kept while another checkpoint's name begins with its name, as some servers would delete both. For the
-    /// same reason, an empty folder may stay on a server that keeps artifacts in a directory.
+    /// signs uploads to its bucket, and this library is built without the feature `object-store`. Some servers delete
+    /// every path that begins with the given one. On a server, a file without an extension is therefore kept while
+    /// another checkpoint's name begins with its name, and the folder of a deleted checkpoint may stay, without files.
     pub fn keep_checkpoints(&self, count: usize) {
         if let Some(run) = self.live() {
             run.keep_checkpoints(count);

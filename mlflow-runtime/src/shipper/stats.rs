@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::store::Uploads;
 use crate::sync::lock;
+use crate::warnings::mask_credentials;
 
 /// A message about a value that was not delivered.
 #[derive(Debug)]
@@ -226,7 +227,7 @@ impl Stats {
     pub(crate) fn record_refusal(&self, kind: RefusalKind, message: impl FnOnce() -> String) {
         let mut refusals = lock(&self.refusals);
         if refusals.len() < MAX_REFUSALS {
-            let message = message();
+            let message = mask_credentials(message());
             refusals.push(Refusal { kind, message });
         }
     }

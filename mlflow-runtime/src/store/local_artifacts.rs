@@ -43,6 +43,11 @@ pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError
     })
 }
 
+/// Returns true if an artifact URI names a directory.
+pub(crate) fn is_local_directory(artifact_uri: &str) -> bool {
+    parse_directory(artifact_uri).is_ok()
+}
+
 /// Returns the directory that an artifact URI names, as [`uri_to_directory`] does, for a client that reads.
 pub(super) fn uri_to_readable_directory(artifact_uri: &str) -> Result<PathBuf, ClientError> {
     parse_directory(artifact_uri).map_err(|why| {

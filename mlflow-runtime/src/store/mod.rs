@@ -52,6 +52,7 @@ pub(crate) use catalog::{
 };
 pub use client_error::ClientError;
 pub use error::{ErrorReason, StoreError};
+pub(crate) use local_artifacts::is_local_directory;
 pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;

@@ -144,8 +144,8 @@
 /// the first key whose value was masked.
 ///
 /// A credential of an unknown format (a password, an AWS *secret* key) cannot be distinguished from other
-/// text: exclude such an argument with `skip` or `redact`. Artifacts, keys of metrics and the name of the
-/// experiment are not masked.
+/// text: exclude such an argument with `skip` or `redact`. Artifacts, keys of metrics, and the names of the
+/// experiment and of a registered model are not masked.
 ///
 /// ```
 /// # use mlflow::tracked;

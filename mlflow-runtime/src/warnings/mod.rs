@@ -61,7 +61,8 @@ pub(crate) fn warn_without_dedup(line: String) {
     emit_warning(&mask_credentials(line));
 }
 
-fn mask_credentials(line: String) -> String {
+/// Returns the line without credentials: the name of a value may hold one.
+pub(crate) fn mask_credentials(line: String) -> String {
     mask(&line, Edge::End).map_or(line, |masked| masked.text)
 }
 

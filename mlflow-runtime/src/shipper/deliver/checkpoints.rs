@@ -28,7 +28,7 @@ use crate::model::checkpoint::{
 use crate::model::{Tag, tag_keys};
 use crate::shipper::Delivery;
 use crate::shipper::batch::Artifact;
-use crate::store::{ArtifactContent, Batch, StoreError, StoredRun};
+use crate::store::{ArtifactContent, Batch, StoreError, StoredRun, is_local_directory};
 use crate::warnings::{WarningLog, warn_without_dedup};
 
 /// Number of entries that each of the maps below keeps at most.
@@ -304,6 +304,8 @@ impl Delivery {
                 *is_folder && other.step == one.step && is_newer
             })
         };
+        // A server may delete everything whose path begins with the given one.
+        let deletes_by_prefix = !is_local_directory(&run.artifact_uri);
         let mut left = listed.clone();
         for (place, one) in listed.iter().enumerate() {
             let Some(entry) = find(&one.path) else {
@@ -312,8 +314,7 @@ impl Delivery {
             };
             let is_old = oldest_kept.is_some_and(|oldest| one.step < oldest)
                 || entry.is_dir && is_replaced(place, one);
-            // A server may delete everything whose path begins so.
-            let is_prefix = { entries.iter() }
+            let is_prefix = deletes_by_prefix && { entries.iter() }
                 .any(|other| other.path != entry.path && other.path.starts_with(&one.path));
             if !is_old || one.logged_ms > own.logged_ms || one.path == own.path {
                 continue;
@@ -347,8 +348,8 @@ impl Delivery {
         Ok(is_complete)
     }
 
-    /// Deletes the files of a checkpoint in its folder, and the folder if nothing else is in it. If the first file cannot
-    /// be deleted, the checkpoint stays whole.
+    /// Deletes the files of a checkpoint in its folder, and the folder if nothing else is in it and its path is no prefix
+    /// of another path that the store might delete, too. If the first file cannot be deleted, the checkpoint stays whole.
     async fn delete_checkpoint_folder(
         &self,
         run: &StoredRun,
@@ -409,10 +410,7 @@ impl Delivery {
         let entries = self.store.list_folder(run, CHECKPOINTS).await?;
         let is_listed = { entries.iter() }
             .any(|entry| entry.is_dir && entry.path.trim_end_matches('/') == folder);
-        // In a directory of this host, only the folder itself is deleted.
-        let is_alone =
-            !is_prefix || !run.artifact_uri.contains(":/") || run.artifact_uri.starts_with("file:");
-        if is_empty && is_listed && is_alone {
+        if is_empty && is_listed && !is_prefix {
             self.store.delete_artifact(run, folder).await?;
         }
         Ok(())

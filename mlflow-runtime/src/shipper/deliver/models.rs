@@ -25,6 +25,7 @@ use crate::shipper::failure_scope::{Halt, into_halt};
 use crate::shipper::queue::deferred_artifacts::DeferredArtifact;
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::store::{ArtifactContent, StoreError, StoredRun};
+use crate::warnings::warn_without_dedup;
 
 /// Number of tries after which a record whose files are missing waits in vain, if none of them is on its way.
 const TRIES_BEFORE_SETTLED: u32 = 3;
@@ -364,11 +365,10 @@ impl Delivery {
             {
                 self.mark_failed(&run, &path, 0).await.map_err(into_halt)?;
                 if let Some(end) = self.warning_log.admit("unrecorded model", path.name) {
-                    tracing::warn!(
-                        target: "mlflow",
+                    warn_without_dedup(format!(
                         "model {:?} is incomplete, and marked as failed: its process ended before it had logged all of it{end}",
                         path.name
-                    );
+                    ));
                 }
             }
             self.models.orphaned.remove(&key);
