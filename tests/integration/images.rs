@@ -205,6 +205,107 @@ fn a_file_that_is_no_image_costs_one_line_and_nothing_else() {
     assert!(text.contains("it cannot be decoded"), "{text}");
 }
 
+/// Row of a table with pictures.
+#[derive(serde::Serialize)]
+struct Sample<'a> {
+    id: u32,
+    picture: Option<Image<'a>>,
+    nested: Vec<Image<'a>>,
+}
+
+#[test]
+fn python_and_the_page_find_images_in_the_cells_of_a_table() {
+    const SCRIPT: &str = r#"
+import json, sys, mlflow
+from PIL import Image
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
+experiment = client.get_experiment_by_name(sys.argv[2])
+run, = client.search_runs([experiment.experiment_id])
+table = client.load_table(experiment.experiment_id, "sub/eval.json")
+def opened(cell):
+    assert list(cell) == ["type", "filepath", "compressed_filepath"] and cell["type"] == "image", cell
+    stem = cell["filepath"].removesuffix(".png")
+    assert stem.startswith("table_images/sub/eval/") and cell["compressed_filepath"] == stem + ".webp", cell
+    images = [Image.open(client.download_artifacts(run.info.run_id, cell[key])) for key in ["filepath", "compressed_filepath"]]
+    return [[image.format, image.size, image.convert("RGB").getpixel((0, 0))] for image in images]
+print(json.dumps([[row.id, opened(row.picture)] for row in table.itertuples()]))
+"#;
+    let server = Server::shared();
+    let experiment = unique();
+    for server_url in [None, Some(server.url())] {
+        let folder = Folder::new();
+        let file = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+        let uri = server_url.unwrap_or(&file);
+        let environment = [
+            ("MLFLOW_TRACKING_URI", uri),
+            ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+        ];
+        // A process that dies leaves its rows and pixels to the next one.
+        let steps = ["start one", "pictures sub/eval.json 0 3", "abort"];
+        let died = folder.run(SCRIPTED, &steps, &environment);
+        assert!(!died.success);
+        let ended = folder.run(SCRIPTED, &["recover 60"], &environment);
+        assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+        let read: Value = serde_json::from_str(&python(SCRIPT, &[uri, &experiment])).expect("JSON");
+        let images = |id: u8| {
+            json!([
+                ["PNG", [4, 2], [id, id, id]],
+                ["WEBP", [256, 128], [id, id, id]]
+            ])
+        };
+        let row = |id: u8| json!([id, images(id)]);
+        assert_eq!(read, json!([row(0), row(1), row(2)]), "{uri}");
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_logged_costs_its_cell_and_nothing_else() {
+    let gray = |pixels: &'static [u8]| Image::gray(1, 1, pixels);
+    let sample = |id, picture| Sample {
+        id,
+        picture,
+        nested: vec![gray(&[5]), gray(&[])],
+    };
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        run.log_table([sample(1, Some(gray(&[1, 2]))), sample(2, None)], "t.json");
+        run.log_table([Image::from_file("/missing.png"), gray(&[7])], "plain.json");
+        // Elsewhere, an image is an error, and costs only what it is a part of.
+        run.log_dict(&sample(3, Some(gray(&[1]))), "config.json");
+        run.log_param("after", 1);
+        drop(run);
+        fake.runs()
+    });
+    let artifacts = &runs[0].artifacts;
+    let table = |path: &str| -> Value { serde_json::from_slice(&artifacts[path]).expect("JSON") };
+    let rows = table("t.json");
+    assert_eq!(rows["columns"], json!(["id", "picture", "nested"]));
+    for (row, id) in [(&rows["data"][0], 1), (&rows["data"][1], 2)] {
+        assert_eq!(row[0], json!(id));
+        assert_eq!(row[1], Value::Null);
+        assert!(artifacts.contains_key(row[2][0]["filepath"].as_str().expect("a path")));
+        assert_eq!(row[2][1], Value::Null);
+    }
+    let plain = table("plain.json");
+    assert_eq!(plain["columns"], json!(["0"]));
+    assert_eq!(plain["data"][0], json!([null]));
+    assert_eq!(plain["data"][1][0]["type"], "image");
+    assert!(!artifacts.contains_key("config.json"));
+    assert_eq!(runs[0].params["after"], "1");
+    // Two tables with an image and its small copy for each cell that has one.
+    assert_eq!(artifacts.len(), 2 + 2 * 3, "{:?}", artifacts.keys());
+    let text = warnings.join("\n");
+    assert!(
+        text.contains("image of the table \"t.json\"")
+            && text.contains("its cell in row 0 is null: its 2 bytes are no 1 × 1"),
+        "{text}"
+    );
+    assert!(text.contains("/missing.png cannot be read"), "{text}");
+    assert!(text.contains("an image has no JSON form"), "{text}");
+}
+
 /// Regression: such series became one, and a long key cost its images.
 #[test]
 fn two_series_whose_keys_are_changed_stay_two() {

@@ -68,6 +68,8 @@ for found in client.search_logged_models([experiment]):
     models.append(dict(
         name=found.name, status=str(found.status), params=found.params, type=found.model_type,
         tags={k: v for k, v in found.tags.items() if not k.startswith("mlflow.")},
+        is_of_program=all(found.tags[key] == run.data.tags[key]
+                          for key in ["mlflow.user", "mlflow.source.name", "mlflow.source.type"]),
         has_own_run=found.source_run_id == run.info.run_id, run_status=run.info.status,
         outputs=[[o.model_id == found.model_id, o.step] for o in run.outputs.model_outputs],
         files=dict(sorted(files.items())),
@@ -89,7 +91,7 @@ fn expected_model(name: &str, file: &str, size: usize, flavors: &Value, files: &
     let mut expected = json!({
         "name": name, "status": "READY", "type": "test/classifier",
         "params": {"layers": "2", "width": "64"}, "tags": {"stage": "dev"},
-        "has_own_run": true, "run_status": "FINISHED", "outputs": [[true, 7]],
+        "is_of_program": true, "has_own_run": true, "run_status": "FINISHED", "outputs": [[true, 7]],
         "is_described": [true, true, true, true], "flavors": flavors,
         "inputs": [{"name": "x", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}],
         "example": [[1.0, 2.0]],
@@ -284,8 +286,9 @@ rows = file.execute("""
            i.source_type, i.destination_type, i.step,
            (SELECT group_concat(k, ',') FROM (SELECT p.param_key || '=' || p.param_value || p.experiment_id = m.experiment_id AS k
             FROM logged_model_params AS p WHERE p.model_id = m.model_id ORDER BY k)),
-           (SELECT group_concat(t.tag_key || '=' || t.tag_value, ',') FROM logged_model_tags AS t
-            WHERE t.model_id = m.model_id AND t.tag_key NOT LIKE 'mlflow.%')
+           (SELECT group_concat(k, ',') FROM (SELECT t.tag_key ||
+            iif(t.tag_key = 'mlflow.source.name', '', '=' || t.tag_value) AS k FROM logged_model_tags AS t
+            WHERE t.model_id = m.model_id AND t.tag_key NOT LIKE 'mlflow.rust.%' ORDER BY k))
     FROM logged_models AS m JOIN experiments AS e ON e.experiment_id = m.experiment_id
     JOIN inputs AS i ON i.destination_id = m.model_id ORDER BY m.creation_timestamp_ms""")
 print(json.dumps([list(row) for row in rows]))

@@ -12,6 +12,7 @@
 //! rows PATH FROM TO   appends the rows FROM..TO to a table, in one call
 //! row PATH FROM TO    appends the rows FROM..TO to a table, each in a call of its own
 //! wide PATH COUNT     appends COUNT rows of a kilobyte to a table, in one call
+//! pictures PATH FROM TO  appends the rows FROM..TO with an image of 4 × 2 pixels each to a table
 //! resume RUN ID       resumes a run by its id and makes it the current one
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
@@ -109,6 +110,15 @@ fn main() {
                 let step: u8 = step.parse().expect("a number");
                 let pixels = vec![step; 4 * 2];
                 run().log_image_at(mlflow::Image::gray(4, 2, pixels), key, step);
+            }
+            #[cfg(feature = "image")]
+            ["pictures", path, from, to] => {
+                let ids = from.parse::<u8>().expect("a number")..to.parse().expect("a number");
+                let samples = ids.map(|id| Sample {
+                    id,
+                    picture: mlflow::Image::gray(4, 2, vec![id; 4 * 2]),
+                });
+                run().log_table(samples, path);
             }
             #[cfg(feature = "image")]
             ["photo", path, key, step] => {
@@ -252,6 +262,14 @@ struct Row {
     id: i64,
     text: String,
     score: f64,
+}
+
+/// Row of a table with pictures.
+#[cfg(feature = "image")]
+#[derive(serde::Serialize)]
+struct Sample {
+    id: u8,
+    picture: mlflow::Image<'static>,
 }
 
 fn rows(from: &str, to: &str) -> impl Iterator<Item = Row> + use<> {

@@ -23,8 +23,8 @@ pub(crate) enum ArtifactKind {
     Image(ImageLayout),
     /// File of an image in any form that is known, converted to PNG when the image is sent.
     ImageFile {
-        /// True for an image of a series, which is stored twice.
-        is_step: bool,
+        /// Place of the image.
+        place: ImagePlace,
     },
     /// Dataset, an input of the run. Its bytes are a [`DatasetRecord`](crate::model::dataset::DatasetRecord), and
     /// its path is a [`dataset_path`](Self::dataset_path).
@@ -80,7 +80,7 @@ pub(crate) struct TableChunk {
 )]
 pub(crate) enum ImageForm {
     Pixels(ImageLayout),
-    File { is_step: bool },
+    File { place: ImagePlace },
 }
 
 /// Layout of an image's pixels: rows from the top, pixels from the left, one byte a channel.
@@ -92,8 +92,19 @@ pub(crate) struct ImageLayout {
     pub(crate) height: u32,
     /// Number of channels: 1 for gray, 3 for RGB, 4 for RGBA.
     pub(crate) channels: u8,
-    /// True if the image belongs to a series by step, which the page shows as a grid with a slider.
-    pub(crate) is_step: bool,
+    /// Place of the image.
+    pub(crate) place: ImagePlace,
+}
+
+/// Place at which the page shows an image. It decides if a small copy of the image is stored, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum ImagePlace {
+    /// Artifact of its own, without a small copy.
+    Artifact,
+    /// Series by step, shown as a grid with a slider.
+    Series,
+    /// Cell of a table.
+    TableCell,
 }
 
 /// Separator of the name and the checksum in the path of a dataset.
@@ -177,7 +188,7 @@ mod tests {
                 width,
                 height: 1,
                 channels: 1,
-                is_step: false,
+                place: ImagePlace::Artifact,
             };
             ArtifactKind::Image(layout).namespace()
         };

@@ -16,9 +16,9 @@ pub(crate) mod tag_keys;
 pub(crate) mod values;
 mod yaml;
 
-#[cfg(feature = "image")]
-pub(crate) use artifact_kind::ImageLayout;
 pub(crate) use artifact_kind::{ArtifactKind, ImageForm, PathNamespace, TableChunk};
+#[cfg(feature = "image")]
+pub(crate) use artifact_kind::{ImageLayout, ImagePlace};
 pub use dataset::InputDataset;
 pub use logged_model::{ModelStatus, NewModel, Registration, StoredModel};
 pub use model_metric::{DatasetId, ModelMetric};

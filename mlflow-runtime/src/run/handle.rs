@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::callsite::Callsite;
 use super::checkpoint_retention::CheckpointRetention;
 use super::chunk_series::ChunkSeries;
 use super::{Inner, Run};
@@ -43,6 +44,11 @@ impl<'r> LiveRun<'r> {
     /// Returns true if the run was started by a process from which this one was forked.
     pub(super) fn is_inherited(self) -> bool {
         !Arc::ptr_eq(self.tracker, &self.inner.tracker)
+    }
+
+    /// Returns the place in the code where the run was started, if a macro has started it.
+    pub(super) fn callsite(&self) -> Option<&'static Callsite> {
+        self.inner.callsite
     }
 
     pub(super) fn chunk_series(&self) -> &'r ChunkSeries {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 
 use super::handle::LiveRun;
-use crate::model::{ArtifactKind, ImageLayout};
+use crate::model::{ArtifactKind, ImageLayout, ImagePlace};
 use crate::time;
 use crate::warnings::warn_user;
 
@@ -26,6 +26,23 @@ const MAX_KEY_BYTES: usize = 128;
 ///
 /// An image of the crate [`image`] is converted by `into()`, as are references to it. See
 /// [`log_image()`](crate::log_image) for an example.
+///
+/// A row of [`log_table`](crate::log_table()) may hold images, which the page shows in their cells:
+///
+/// ```
+/// use mlflow::Image;
+///
+/// #[derive(serde::Serialize)]
+/// struct Sample<'a> { picture: Image<'a>, label: &'a str, predicted: &'a str }
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let pixels = vec![0; 28 * 28];
+/// let sample = Sample { picture: Image::gray(28, 28, &pixels), label: "7", predicted: "1" };
+/// mlflow::log_table([sample], "mistakes.json");
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].artifacts.keys().filter(|path| path.starts_with("table_images/mistakes/")).count(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
 pub struct Image<'a>(ImageContent<'a>);
@@ -80,6 +97,24 @@ impl<'a> Image<'a> {
     /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Self {
         Self(ImageContent::File(path.as_ref().to_owned()))
+    }
+
+    /// Returns the image with pixels of its own.
+    pub(super) fn to_owned_image(&self) -> Image<'static> {
+        Image(match &self.0 {
+            ImageContent::Pixels {
+                width,
+                height,
+                channels,
+                pixels,
+            } => ImageContent::Pixels {
+                width: *width,
+                height: *height,
+                channels: *channels,
+                pixels: Cow::Owned(pixels.to_vec()),
+            },
+            ImageContent::File(path) => ImageContent::File(path.clone()),
+        })
     }
 
     fn new(width: u32, height: u32, channels: u8, pixels: Cow<'a, [u8]>) -> Self {
@@ -199,7 +234,7 @@ impl LiveRun<'_> {
                 "image {artifact_file:?} is stored as {path:?}, because images are stored as PNG"
             ));
         }
-        self.log_content(image, &stored, false);
+        self.log_content(image, &stored, ImagePlace::Artifact);
     }
 
     /// Logs an image of the series `key`, under the path by which the page finds its key and step.
@@ -214,11 +249,24 @@ impl LiveRun<'_> {
         }
         let (now_ms, unique) = (time::now_ms(), uuid::Uuid::new_v4());
         let path = format!("images/{name}+step+{step}+timestamp+{now_ms}+{unique}.png");
-        self.log_content(image, &path, true);
+        self.log_content(image, &path, ImagePlace::Series);
     }
 
-    fn log_content(&self, image: &Image<'_>, path: &str, is_step: bool) {
-        let logged = match &image.0 {
+    fn log_content(&self, image: &Image<'_>, path: &str, place: ImagePlace) {
+        if let Err(fault) = self.try_log_content(image, path, place) {
+            self.tracker
+                .warn_rejected("image", path, format_args!("{fault}"));
+        }
+    }
+
+    /// Logs an image, or returns the reason why it cannot be logged.
+    pub(super) fn try_log_content(
+        &self,
+        image: &Image<'_>,
+        path: &str,
+        place: ImagePlace,
+    ) -> Result<(), Cow<'static, str>> {
+        match &image.0 {
             ImageContent::Pixels {
                 width,
                 height,
@@ -229,7 +277,7 @@ impl LiveRun<'_> {
                     width: *width,
                     height: *height,
                     channels: *channels,
-                    is_step,
+                    place,
                 };
                 match find_pixels_fault(*width, *height, *channels, pixels.len()) {
                     None => {
@@ -241,14 +289,10 @@ impl LiveRun<'_> {
             }
             ImageContent::File(file) => match find_file_fault(file) {
                 None => self.prepare_path(file).map(|(copy, _)| {
-                    self.log_prepared(ArtifactKind::ImageFile { is_step }, path, copy);
+                    self.log_prepared(ArtifactKind::ImageFile { place }, path, copy);
                 }),
                 Some(fault) => Err(Cow::Owned(fault)),
             },
-        };
-        if let Err(fault) = logged {
-            self.tracker
-                .warn_rejected("image", path, format_args!("{fault}"));
         }
     }
 }

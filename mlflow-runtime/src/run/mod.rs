@@ -28,8 +28,11 @@ mod logged_model;
 pub(crate) mod logging;
 pub(crate) mod metric_value;
 mod open_runs;
+mod program;
 pub(crate) mod start;
 pub(crate) mod table;
+#[cfg(feature = "image")]
+mod table_images;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -85,6 +88,7 @@ pub struct Run(Option<Arc<Inner>>);
 struct Inner {
     number: u32,
     identity: RunIdentity,
+    callsite: Option<&'static callsite::Callsite>,
     name: String,
     ended: AtomicBool,
     tracker: Arc<Tracker>,
@@ -308,6 +312,10 @@ impl Run {
     /// `0`, `1` and so on, and a plain value the column `0`. Rows of one table may have different columns; a
     /// column that a row lacks is `null` there. NaN and infinities become `null`, as in MLflow. A row that cannot
     /// be written as JSON is left out, with a warning.
+    ///
+    /// With the feature `image`, a value of a row may be an [`Image`](crate::Image), anywhere in the row. The UI shows the
+    /// image in its cell. It is stored as Python's `log_table` stores it: as PNG, and as a WebP of 256 pixels, both in the
+    /// folder `table_images` of the run. The cell of an image that cannot be logged is `null`, with a warning.
     ///
     /// Further calls with the same path append, also after a restart of the process, and also to a table that
     /// Python has logged. Each row arrives once, also if an answer is lost or the process is killed. The rows of one thread

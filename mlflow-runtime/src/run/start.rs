@@ -87,6 +87,7 @@ impl RunOptions {
         let inner = Inner {
             number,
             identity,
+            callsite,
             name,
             ended: AtomicBool::new(false),
             tracker: Arc::clone(tracker),

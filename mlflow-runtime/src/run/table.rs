@@ -2,6 +2,8 @@
 //!
 //! Invariants: a row that cannot be written as JSON is left out with a warning, and costs no other row. Two
 //! processes of one run do not append to the same table.
+//!
+//! With the feature `image`, a row may hold images: see `table_images`.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +33,11 @@ impl LiveRun<'_> {
         let (mut lines, mut count, mut is_begun) = (Vec::new(), 0, false);
         for (index, row) in rows.into_iter().enumerate() {
             let before = lines.len();
-            if let Err(fault) = write_row(&row, &mut lines) {
+            #[cfg(feature = "image")]
+            let written = self.write_row_and_images(&row, &mut lines, &path, index);
+            #[cfg(not(feature = "image"))]
+            let written = write_row(&row, &mut lines);
+            if let Err(fault) = written {
                 lines.truncate(before);
                 self.tracker.warn_rejected(
                     "row of the table",

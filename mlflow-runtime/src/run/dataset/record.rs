@@ -76,7 +76,7 @@ impl LiveRun<'_> {
             source_type,
             json: source,
             was_cut,
-        } = source.describe();
+        } = source.describe(|| self.program_tags());
         if was_cut {
             self.tracker.warn_left_out(
                 "dataset source",

@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use crate::environment;
+use crate::model::Tag;
 use crate::model::limits;
 use crate::model::python_json::{JsonObject, to_python_json};
-use crate::model::tag_keys;
 
 /// Number of characters to which a URI is cut whose description is longer than MLflow stores it: in JSON, a
 /// character takes up to twelve.
@@ -39,13 +38,16 @@ enum SourceFields<'a> {
 }
 
 impl DatasetSource {
-    /// Describes the source as MLflow's Python client does, without the secrets of a URL.
-    pub(super) fn describe(&self) -> SourceDescription {
+    /// Describes the source as MLflow's Python client does, without the secrets of a URL. `program` returns the tags
+    /// of the program, which is the source of data that has no other one.
+    pub(super) fn describe(&self, program: impl FnOnce() -> Vec<Tag>) -> SourceDescription {
         let uri = match self {
             Self::Code => {
+                let tags = program().into_iter().map(|tag| (tag.key, tag.value));
+                let tags = SourceFields::Tags(JsonObject(tags.collect()));
                 return SourceDescription {
                     source_type: "code".to_owned(),
-                    json: to_python_json(&SourceFields::Tags(program_tags())),
+                    json: to_python_json(&tags),
                     was_cut: false,
                 };
             }
@@ -101,28 +103,12 @@ fn uri_scheme(uri: &str) -> Option<String> {
     is_scheme.then(|| scheme.to_ascii_lowercase())
 }
 
-/// Returns the tags that identify the program, in the order of MLflow's Python client.
-fn program_tags() -> JsonObject<String> {
-    let tags = environment::for_process().common_tags();
-    let keys = [
-        tag_keys::USER,
-        tag_keys::SOURCE_NAME,
-        tag_keys::SOURCE_TYPE,
-        tag_keys::GIT_COMMIT,
-    ];
-    let tags = keys.into_iter().filter_map(|key| {
-        let tag = tags.iter().find(|tag| tag.key == key)?;
-        Some((tag.key.clone(), tag.value.clone()))
-    });
-    JsonObject(tags.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn described(uri: &str) -> (String, String) {
-        let description = DatasetSource::Uri(uri.to_owned()).describe();
+        let description = DatasetSource::Uri(uri.to_owned()).describe(Vec::new);
         assert!(!description.was_cut);
         (description.source_type, description.json)
     }
@@ -152,7 +138,7 @@ mod tests {
     #[test]
     fn a_source_that_is_too_long_is_cut_and_stays_json() {
         let source = DatasetSource::Uri(format!("s3://{}", "😀".repeat(70_000)));
-        let description = source.describe();
+        let description = source.describe(Vec::new);
         assert!(description.was_cut && description.json.len() <= limits::DATASET_SOURCE_CHARS);
         assert!(serde_json::from_str::<serde_json::Value>(&description.json).is_ok());
     }

@@ -142,7 +142,7 @@ impl LiveRun<'_> {
         let record = ModelRecord {
             files: sizes,
             params: self.model_params(name, params),
-            tags: self.model_tags("model tag", name, tags, limits::TAG_VALUE_CHARS),
+            tags: self.tags_with_program(name, tags),
             metrics,
             step: *step,
             flavors,
@@ -196,6 +196,15 @@ impl LiveRun<'_> {
             format_args!("it is left out: {fault}"),
         );
         None
+    }
+
+    /// Returns the tags of the program, as MLflow's Python client sets them, and the given ones, which win.
+    fn tags_with_program(&self, name: &str, given: &[(String, String)]) -> Vec<Tag> {
+        let given = self.model_tags("model tag", name, given, limits::TAG_VALUE_CHARS);
+        let mut tags = self.program_tags();
+        tags.retain(|tag| given.iter().all(|other| other.key != tag.key));
+        tags.extend(given);
+        tags
     }
 
     /// Returns the tags that MLflow accepts, `kind` naming what they belong to.

@@ -175,8 +175,8 @@ impl Delivery {
                 self.put_image(run, artifact, ImageForm::Pixels(layout))
                     .await
             }
-            ArtifactKind::ImageFile { is_step } => {
-                self.put_image(run, artifact, ImageForm::File { is_step })
+            ArtifactKind::ImageFile { place } => {
+                self.put_image(run, artifact, ImageForm::File { place })
                     .await
             }
             ArtifactKind::Dataset => self.log_dataset(run, artifact).await,

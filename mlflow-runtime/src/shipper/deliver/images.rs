@@ -3,10 +3,12 @@
 //! Invariants: an image is encoded anew at each attempt, into the same bytes. A program that is built without the
 //! feature `image` leaves the images of other programs in their journals, for one that can encode them.
 //!
-//! An image by step is stored twice, as MLflow's `log_image` does: as PNG, and as a WebP of 256 pixels for the
-//! grid of the page. A tag tells the page that the run has such images.
+//! An image by step and an image in a table are stored twice, as MLflow's `log_image` and `log_table` do: as PNG, and as
+//! a WebP of 256 pixels for the page. A tag tells the page that the run has images by step.
 
 use crate::model::ImageForm;
+#[cfg(feature = "image")]
+use crate::model::ImagePlace;
 use crate::shipper::batch::Artifact;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{StoreError, StoredRun};
@@ -47,14 +49,14 @@ impl Delivery {
             .read()
             .map_err(|error| rejected(format!("its copy cannot be read: {error}")))?;
         let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
-        let (image, png, is_step) = match form {
+        let (image, png, place) = match form {
             ImageForm::Pixels(layout) => {
                 let image = encode::from_pixels(bytes, layout)
                     .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
                 let png = encode::to_png(&image).map_err(encode_error)?;
-                (image, png, layout.is_step)
+                (image, png, layout.place)
             }
-            ImageForm::File { is_step } => {
+            ImageForm::File { place } => {
                 let image = encode::decode(&bytes)
                     .map_err(|error| rejected(format!("it cannot be decoded: {error}")))?;
                 let png = if encode::is_png(&bytes) {
@@ -62,16 +64,20 @@ impl Delivery {
                 } else {
                     encode::to_png(&image).map_err(encode_error)?
                 };
-                (image, png, is_step)
+                (image, png, place)
             }
         };
-        let thumbnail = is_step.then(|| encode::to_thumbnail(&image));
+        let thumbnail_path = thumbnail_path(&artifact.path, place);
+        let thumbnail = { thumbnail_path.as_ref() }.map(|_| encode::to_thumbnail(&image));
         // The pixels of a large image take much memory, and the upload may take long.
         drop(image);
         self.put_bytes(run, &artifact.path, png).await?;
-        if let Some(webp) = thumbnail.transpose().map_err(encode_error)? {
-            let path = compressed_path(&artifact.path);
+        if let Some(path) = thumbnail_path
+            && let Some(webp) = thumbnail.transpose().map_err(encode_error)?
+        {
             self.put_bytes(run, &path, webp).await?;
+        }
+        if place == ImagePlace::Series {
             let tags = [crate::model::Tag {
                 key: crate::model::tag_keys::LOGGED_IMAGES.to_owned(),
                 value: "True".to_owned(),
@@ -94,13 +100,17 @@ impl Delivery {
     }
 }
 
-/// Returns the path of the small copy of an image by step.
+/// Returns the path of the small copy of an image; `None` for an image that has none.
 // Input:  `images/cats+step+1+timestamp+5+1f0c.png`
 // Output: `images/cats+step+1+timestamp+5+1f0c+compressed.webp`
 #[cfg(feature = "image")]
-fn compressed_path(path: &str) -> String {
+fn thumbnail_path(path: &str, place: ImagePlace) -> Option<String> {
     let stem = path.strip_suffix(".png").unwrap_or(path);
-    format!("{stem}+compressed.webp")
+    match place {
+        ImagePlace::Artifact => None,
+        ImagePlace::Series => Some(format!("{stem}+compressed.webp")),
+        ImagePlace::TableCell => Some(format!("{stem}.webp")),
+    }
 }
 
 #[cfg(feature = "image")]
@@ -125,7 +135,7 @@ mod encode {
             width,
             height,
             channels,
-            is_step: _,
+            place: _,
         } = layout;
         match channels {
             1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
