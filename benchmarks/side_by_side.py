@@ -98,7 +98,7 @@ class Server:
         self.database = folder / "server.db"
         self.process = subprocess.Popen(
             [str(TARGET / "bin" / "mlflow"), "server", "--backend-store-uri", f"sqlite:///{self.database}",
-             "--artifacts-destination", str(folder / "artifacts"), "--port", str(self.port), "--workers", "1"],
+             "--artifacts-destination", str(folder / "artifacts"), "--port", str(self.port), "--workers", "1", "--allowed-hosts", "*"],
             env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )
         begun = time.monotonic()

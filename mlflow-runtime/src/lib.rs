@@ -97,6 +97,8 @@
 //!   `logs/console.log`.
 //! - `system-metrics`: runs can log the use of processor, memory, disk, network and NVIDIA devices, if that
 //!   is requested.
+//! - `polars`: `Dataset::from_polars` describes a Polars frame as a dataset, and a frame that is an argument of a
+//!   tracked function is an input of its run.
 //! - `object-store`: artifacts are written to S3, Google Cloud Storage and Azure with the credentials in the
 //!   environment, if the server neither stores them nor signs uploads.
 //!

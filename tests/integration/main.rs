@@ -21,6 +21,8 @@ mod exits;
 mod fake;
 mod faults;
 mod forks;
+#[cfg(feature = "polars")]
+mod frames;
 mod full;
 #[cfg(feature = "image")]
 mod images;

@@ -3,7 +3,7 @@
 //! Invariants: an image is logged before the row that it belongs to. A cell whose image cannot be logged is `null`, with
 //! a warning, and the rest of the row is logged.
 //!
-//! A row is a value of any type that implements `Serialize`, and an image is a part of it. [`write_row`] writes what
+//! A row is a value of any type that implements `Serialize`, and an image is a part of it. `Serialize` writes what
 //! refers to the image in place of the image, as `log_table` of MLflow's Python client does (`mlflow/tracking/client.py`),
 //! and the thread keeps the image until the row is written.
 

@@ -21,33 +21,47 @@ const PACKAGES: [&str; 8] = [
     "moto<6",            // S3 service on this machine
 ];
 
-/// Newer release, for what the installed one does not have. Only the package itself is installed, beside the
-/// packages of the installed one.
+/// Newer release, for what the installed one does not have.
 const NEWER: &str = "mlflow==3.18.0";
+
+/// Release of Polars for Python whose frames have the same hashes as those of the Rust crates, and its compiled part.
+#[cfg(feature = "polars")]
+const POLARS: [&str; 2] = ["polars==1.41.2", "polars-runtime-32==1.41.2"];
 
 /// Returns the directory of the newer release. A server uses the release if `PYTHONPATH` names this directory.
 pub(crate) fn newer_release() -> &'static Path {
-    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let directory = home.join(NEWER);
-        let python = executable().with_file_name("python");
-        let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
-        lock.lock().expect("the lock");
-        if !directory.join("ready").exists() {
-            let _ = fs::remove_dir_all(&directory);
-            let mut install = Command::new(python);
-            must_succeed(
-                install
-                    .args(["-m", "pip", "install", "--quiet", "--no-deps", NEWER])
-                    .arg("--target")
-                    .arg(&directory),
-                "the tests install a newer MLflow from the package index",
-            );
-            fs::write(directory.join("ready"), "").expect("a file under target/");
-        }
-        directory
-    });
+    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| installed_beside(&[NEWER]));
     &DIRECTORY
+}
+
+/// Returns the directory of Polars. Python finds it if `PYTHONPATH` names this directory.
+#[cfg(feature = "polars")]
+pub(crate) fn polars_release() -> &'static Path {
+    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| installed_beside(&POLARS));
+    &DIRECTORY
+}
+
+/// Installs packages alone, beside those of the installed MLflow, into a directory that is named after the first one.
+fn installed_beside(packages: &[&str]) -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = home.join(packages[0]);
+    let python = executable().with_file_name("python");
+    let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
+    lock.lock().expect("the lock");
+    if !directory.join("ready").exists() {
+        let _ = fs::remove_dir_all(&directory);
+        let mut install = Command::new(python);
+        must_succeed(
+            install
+                .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+                .args(packages)
+                .arg("--target")
+                .arg(&directory),
+            "the tests install further Python packages from the package index",
+        );
+        fs::write(directory.join("ready"), "").expect("a file under target/");
+    }
+    directory
 }
 
 /// Returns the path of the `mlflow` executable. MLflow is installed first if it is missing.

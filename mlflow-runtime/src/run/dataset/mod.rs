@@ -1,10 +1,12 @@
 //! [`Dataset`]: the description of data that runs use, as a builder.
 //!
-//! Invariant: a dataset holds no data. A file is not touched before the dataset is logged, and of an array only
-//! its shape and the hashes of its first elements are kept.
+//! Invariant: a dataset copies no data. A file is not touched before the dataset is logged, of an array only its shape
+//! and the hashes of its first elements are kept, and the columns of a frame are shared.
 
 mod array;
 mod column;
+#[cfg(feature = "polars")]
+mod frame;
 mod record;
 mod source;
 
@@ -68,6 +70,8 @@ enum DatasetContent {
         features: ArraySummary,
         targets: Option<ArraySummary>,
     },
+    #[cfg(feature = "polars")]
+    Frame(frame::Frame),
 }
 
 impl Dataset {
@@ -147,6 +151,43 @@ impl Dataset {
         Self::with_content(content, DatasetSource::Code).name(name)
     }
 
+    /// Creates a dataset from a Polars frame, with the digest, schema and profile that `mlflow.data.from_polars` gives
+    /// the same frame in Python. The source is the program itself, unless [`source`](Self::source) names another.
+    ///
+    /// The rows are hashed when the dataset is logged, on the calling thread: a gigabyte takes about a second. A frame with a
+    /// [`digest`](Self::digest) of its own is not hashed. A schema with a type that MLflow lacks, such as `u64`, is left
+    /// out, with a warning. The hashes are those of Polars 1.36 to 1.44 for Python; other releases hash differently.
+    ///
+    /// ```
+    /// # use mlflow::Dataset;
+    /// use polars_core::df;
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// let wine = df!("alcohol" => [9.4, 9.8], "quality" => [5_i64, 6])?;
+    /// mlflow::log_input(&Dataset::from_polars("wine", &wine), "training");
+    /// # drop(run);
+    /// # let input = &fake.runs()[0].inputs[0];
+    /// # assert_eq!(input.profile.as_deref(), Some(r#"{"num_rows": 2, "num_elements": 4}"#));
+    /// # Ok::<(), polars_core::error::PolarsError>(())
+    /// ```
+    #[cfg(feature = "polars")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "polars")))]
+    pub fn from_polars(name: impl Into<String>, frame: &polars_core::frame::DataFrame) -> Self {
+        let content = DatasetContent::Frame(frame::Frame::new(frame));
+        Self::with_content(content, DatasetSource::Code).name(name)
+    }
+
+    /// Returns the features and targets of a dataset of arrays.
+    fn arrays_mut(&mut self) -> Option<(&mut ArraySummary, &mut Option<ArraySummary>)> {
+        match &mut self.content {
+            DatasetContent::Arrays { features, targets } => Some((features, targets)),
+            DatasetContent::Unseen | DatasetContent::File(_) => None,
+            #[cfg(feature = "polars")]
+            DatasetContent::Frame(_) => None,
+        }
+    }
+
     fn with_content(content: DatasetContent, source: DatasetSource) -> Self {
         Self {
             name: None,
@@ -221,28 +262,29 @@ impl Dataset {
     /// # assert!(fake.runs()[0].inputs[0].profile.as_deref().unwrap().contains("[2, 28, 28]"));
     /// ```
     pub fn shape(mut self, dimensions: &[usize]) -> Self {
-        match &mut self.content {
-            DatasetContent::Arrays { features, .. } => {
+        let fault = match self.arrays_mut() {
+            Some((features, _)) => {
                 let old = features.shape().to_vec();
-                if !features.reshape(dimensions) {
-                    self.faults.push(format!(
+                (!features.reshape(dimensions)).then(|| {
+                    format!(
                         "its shape stays {old:?}, because {dimensions:?} has another number of elements"
-                    ));
-                }
+                    )
+                })
             }
-            DatasetContent::Unseen | DatasetContent::File(_) => self.faults.push(format!(
+            None => Some(format!(
                 "its shape {dimensions:?} is left out: only a dataset that is made by from_slice has a shape"
             )),
-        }
+        };
+        self.faults.extend(fault);
         self
     }
 
     /// Sets the targets that belong to the features, e.g. labels. They count for the digest. See
     /// [`from_slice`](Self::from_slice) for an example.
     pub fn targets<T: Element>(mut self, labels: &[T]) -> Self {
-        match &mut self.content {
-            DatasetContent::Arrays { targets, .. } => *targets = Some(ArraySummary::new(labels)),
-            DatasetContent::Unseen | DatasetContent::File(_) => self.faults.push(
+        match self.arrays_mut() {
+            Some((_, targets)) => *targets = Some(ArraySummary::new(labels)),
+            None => self.faults.push(
                 "its targets are left out: only a dataset that is made by from_slice has targets"
                     .to_owned(),
             ),

@@ -120,6 +120,20 @@ impl LiveRun<'_> {
                 Some(array::schema(features, targets.as_ref()))
             }
             DatasetContent::Unseen | DatasetContent::File(_) => None,
+            #[cfg(feature = "polars")]
+            DatasetContent::Frame(frame) => {
+                let described = frame.schema(|column| text("dataset column", column, usize::MAX));
+                let warn = |fault: String| {
+                    self.tracker.warn_left_out(
+                        "dataset schema",
+                        &name,
+                        format_args!(
+                            "it is left out, because {fault}, which MLflow lacks: cast the column, or set the schema"
+                        ),
+                    );
+                };
+                described.map_err(warn).ok()
+            }
         };
         let schema = schema
             .filter(|json| self.fits("dataset schema", &name, json, limits::DATASET_SCHEMA_CHARS));
@@ -191,6 +205,19 @@ impl LiveRun<'_> {
             DatasetContent::Arrays { features, targets } => {
                 RecordedDigest::Known(array::digest(features, targets.as_ref()))
             }
+            #[cfg(feature = "polars")]
+            DatasetContent::Frame(frame) => match frame.digest() {
+                Ok(digest) => RecordedDigest::Known(digest),
+                Err(error) => {
+                    let name = description.name;
+                    let warning = format!(
+                        "dataset {name:?}: the digest of its rows cannot be computed ({error}); the digest of its name and source is used instead"
+                    );
+                    self.tracker
+                        .warn_user_once("dataset digest", name, &warning);
+                    RecordedDigest::Known(of_description())
+                }
+            },
             DatasetContent::File(path) => match file_digest(path, of_description) {
                 Ok(digest) => digest,
                 Err(error) => {
@@ -242,6 +269,10 @@ fn profile_json(
         if let Some(targets) = targets {
             targets.push_profile("targets", &mut fields);
         }
+    }
+    #[cfg(feature = "polars")]
+    if let DatasetContent::Frame(frame) = content {
+        frame.push_profile(&mut fields);
     }
     let given = given.iter();
     fields.extend(given.map(|(key, number)| (sanitize_key(key), to_json_number(*number))));
