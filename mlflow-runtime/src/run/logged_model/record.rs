@@ -200,11 +200,13 @@ impl LiveRun<'_> {
 
     /// Returns the tags of the program, as MLflow's Python client sets them, and the given ones, which win.
     fn tags_with_program(&self, name: &str, given: &[(String, String)]) -> Vec<Tag> {
-        let given = self.model_tags("model tag", name, given, limits::TAG_VALUE_CHARS);
-        let mut tags = self.program_tags();
-        tags.retain(|tag| given.iter().all(|other| other.key != tag.key));
-        tags.extend(given);
-        tags
+        let program = self
+            .program_tags()
+            .into_iter()
+            .map(|tag| (tag.key, tag.value));
+        let program = program.filter(|(key, _)| given.iter().all(|(other, _)| other != key));
+        let tags: Vec<_> = program.chain(given.iter().cloned()).collect();
+        self.model_tags("model tag", name, &tags, limits::TAG_VALUE_CHARS)
     }
 
     /// Returns the tags that MLflow accepts, `kind` naming what they belong to.
