@@ -313,8 +313,9 @@ impl Run {
     /// column that a row lacks is `null` there. NaN and infinities become `null`, as in MLflow. A row that cannot
     /// be written as JSON is left out, with a warning.
     ///
-    /// With the feature `image`, a value of a row may be an `Image`, anywhere in the row. The UI shows the
-    /// image in its cell. It is stored as Python's `log_table` stores it: as PNG, and as a WebP of 256 pixels, both in the
+    /// With the feature `image`, a value of a row may be an `Image`. The UI shows a column of images if
+    /// its first row has one; an image inside a list or struct is stored, and shown as its path. `serde_json::json!` cannot hold
+    /// an image, and panics: use a struct. It is stored as Python's `log_table` stores it: as PNG, and as a WebP of 256 pixels, both in the
     /// folder `table_images` of the run. The cell of an image that cannot be logged is `null`, with a warning.
     ///
     /// Further calls with the same path append, also after a restart of the process, and also to a table that

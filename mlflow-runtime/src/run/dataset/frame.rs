@@ -64,7 +64,7 @@ impl Frame {
     pub(super) fn schema(&self, shown_name: impl Fn(&str) -> String) -> Result<String, String> {
         let describe = |column: &polars_core::prelude::Column| {
             let name = column.name();
-            let mut fields = type_fields(column.dtype()).map_err(|unknown| {
+            let mut fields = type_fields(column.dtype(), &shown_name).map_err(|unknown| {
                 format!("its column {:?} has the type {unknown}", shown_name(name))
             })?;
             let has_values = column.null_count() < column.len();
@@ -99,7 +99,10 @@ enum SchemaValue {
 
 /// Returns the fields by which MLflow describes a type; else the name of a type that MLflow lacks. MLflow sorts the
 /// properties of an object by name.
-fn type_fields(data_type: &DataType) -> Result<Vec<(String, SchemaValue)>, String> {
+fn type_fields(
+    data_type: &DataType,
+    shown_name: &impl Fn(&str) -> String,
+) -> Result<Vec<(String, SchemaValue)>, String> {
     let nested = |kind: &str, key: &str, fields: Vec<(String, SchemaValue)>| {
         vec![
             ("type".to_owned(), SchemaValue::Text(kind.to_owned())),
@@ -108,14 +111,14 @@ fn type_fields(data_type: &DataType) -> Result<Vec<(String, SchemaValue)>, Strin
     };
     let plain = match data_type {
         DataType::List(inner) | DataType::Array(inner, _) => {
-            return Ok(nested("array", "items", type_fields(inner)?));
+            return Ok(nested("array", "items", type_fields(inner, shown_name)?));
         }
         DataType::Struct(fields) => {
             let describe = |field: &polars_core::prelude::Field| {
-                let mut described = type_fields(field.dtype())?;
+                let mut described = type_fields(field.dtype(), shown_name)?;
                 described.push(("required".to_owned(), SchemaValue::Flag(true)));
                 let described = SchemaValue::Fields(JsonObject(described));
-                Ok((field.name().to_string(), described))
+                Ok((shown_name(field.name()), described))
             };
             let fields = fields.iter().map(describe);
             let mut fields = fields.collect::<Result<Vec<_>, String>>()?;
