@@ -272,7 +272,10 @@ fn an_image_that_cannot_be_logged_costs_its_cell_and_nothing_else() {
         let run = start_run().start();
         run.log_table([sample(1, Some(gray(&[1, 2]))), sample(2, None)], "t.json");
         run.log_table([Image::from_file("/missing.png"), gray(&[7])], "plain.json");
-        // Elsewhere, an image is an error, and costs only what it is a part of.
+        run.log_table([Unwritable(gray(&[3]))], "t.json");
+        // Elsewhere, an image is a text: also in a row that was made before the call.
+        let made: Value = json!({"picture": gray(&[4]), "id": 3});
+        run.log_table([made], "made.json");
         run.log_dict(&sample(3, Some(gray(&[1]))), "config.json");
         run.log_param("after", 1);
         drop(run);
@@ -292,18 +295,67 @@ fn an_image_that_cannot_be_logged_costs_its_cell_and_nothing_else() {
     assert_eq!(plain["columns"], json!(["0"]));
     assert_eq!(plain["data"][0], json!([null]));
     assert_eq!(plain["data"][1][0]["type"], "image");
-    assert!(!artifacts.contains_key("config.json"));
+    assert_eq!(table("made.json")["data"], json!([[3, "1 × 1 pixels"]]));
+    assert_eq!(table("config.json")["picture"], "1 × 1 pixels");
     assert_eq!(runs[0].params["after"], "1");
-    // Two tables with an image and its small copy for each cell that has one.
-    assert_eq!(artifacts.len(), 2 + 2 * 3, "{:?}", artifacts.keys());
+    // Three tables and a file, with an image and its small copy for each cell that has one.
+    assert_eq!(artifacts.len(), 4 + 2 * 3, "{:?}", artifacts.keys());
     let text = warnings.join("\n");
     assert!(
         text.contains("image of the table \"t.json\"")
-            && text.contains("its cell in row 0 is null: its 2 bytes are no 1 × 1"),
+            && text.contains("a cell of row 0 is null")
+            && text.contains("its 2 bytes are no 1 × 1"),
         "{text}"
     );
     assert!(text.contains("/missing.png cannot be read"), "{text}");
-    assert!(text.contains("an image has no JSON form"), "{text}");
+    assert!(text.contains("row 0 is left out"), "{text}");
+    assert!(
+        text.contains("was written as the text \"1 × 1 pixels\""),
+        "{text}"
+    );
+}
+
+/// Row whose image is written before the row fails.
+struct Unwritable<'a>(Image<'a>);
+
+impl serde::Serialize for Unwritable<'_> {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_value(&self.0).map_err(serde::ser::Error::custom)?;
+        Err(serde::ser::Error::custom("this row fails"))
+    }
+}
+
+/// Regression: such an image was looked for in its row by a text with another order of keys, and not found.
+#[test]
+fn a_row_that_writes_its_image_through_another_form_keeps_it() {
+    struct Sorted<'a>(Image<'a>);
+    impl serde::Serialize for Sorted<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            json!({"picture": self.0, "id": 1}).serialize(serializer)
+        }
+    }
+    let fake = fake();
+    let run = start_run().start();
+    let rows = [
+        Sorted(Image::gray(1, 1, &[1][..])),
+        Sorted(Image::gray(0, 0, &[][..])),
+    ];
+    run.log_table(rows, "t.json");
+    drop(run);
+    let artifacts = &fake.runs()[0].artifacts;
+    let table: Value = serde_json::from_slice(&artifacts["t.json"]).unwrap();
+    let cell = &table["data"][0][1];
+    assert!(
+        artifacts.contains_key(cell["filepath"].as_str().unwrap()),
+        "{table}"
+    );
+    assert_eq!(table["data"][1], json!([1, null]));
+}
+
+#[test]
+fn the_debug_output_of_an_image_has_none_of_its_pixels() {
+    let printed = format!("{:?}", Image::gray(2, 2, &[77; 4][..]));
+    assert_eq!(printed, "Image(2 × 2 pixels)");
 }
 
 /// Regression: such series became one, and a long key cost its images.

@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::handle::LiveRun;
+use crate::journal::Journal;
 use crate::journal::record::{ArtifactLocation, Event};
 use crate::journal::spool::{CopyError, SpooledArtifact};
 use crate::model;
@@ -30,6 +31,55 @@ const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 pub(super) enum Prepared<'b> {
     Spooled(SpooledArtifact),
     Attached(Cow<'b, [u8]>),
+}
+
+impl<'b> Prepared<'b> {
+    /// Prepares bytes for an event that is written later, or returns the reason why they find no room.
+    pub(super) fn from_bytes(
+        journal: &Journal,
+        bytes: &'b [u8],
+    ) -> Result<Self, Cow<'static, str>> {
+        let size = bytes.len() as u64;
+        let copy = if bytes.len() > INLINE_BYTES {
+            journal.write_artifact(bytes)
+        } else {
+            None
+        };
+        prepare(copy, size, || Ok(Cow::Borrowed(bytes)))
+    }
+
+    /// Prepares a file for an event that is written later, and returns its size, or the reason why that fails.
+    pub(super) fn from_file(
+        journal: &Journal,
+        local_path: &Path,
+    ) -> Result<(Self, u64), Cow<'static, str>> {
+        let unreadable = |error: io::Error| Cow::Owned(format!("it cannot be read: {error}"));
+        let file = File::open(local_path).map_err(unreadable)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let copy = journal.copy_artifact(&file);
+        let prepared = prepare(copy, size, || fs::read(local_path).map(Cow::Owned))?;
+        let size = match &prepared {
+            Self::Spooled(copy) => copy.fingerprint.length,
+            Self::Attached(bytes) => bytes.len() as u64,
+        };
+        Ok((prepared, size))
+    }
+
+    /// Returns the content with bytes of its own.
+    #[cfg(feature = "image")]
+    pub(super) fn into_owned(self) -> Prepared<'static> {
+        match self {
+            Self::Spooled(copy) => Prepared::Spooled(copy),
+            Self::Attached(bytes) => Prepared::Attached(Cow::Owned(bytes.into_owned())),
+        }
+    }
+
+    /// Removes the copy of an artifact that is not logged.
+    pub(super) fn discard(self, journal: &Journal) {
+        if let Self::Spooled(SpooledArtifact { name, fingerprint }) = self {
+            journal.discard_artifact(&name, fingerprint);
+        }
+    }
 }
 
 impl LiveRun<'_> {
@@ -229,49 +279,11 @@ impl LiveRun<'_> {
         });
     }
 
-    /// Prepares bytes for an event that is written later, or returns the reason why they find no room.
-    pub(super) fn prepare_bytes<'b>(
-        &self,
-        bytes: &'b [u8],
-    ) -> Result<Prepared<'b>, Cow<'static, str>> {
-        let size = bytes.len() as u64;
-        let copy = if bytes.len() > INLINE_BYTES {
-            self.tracker.journal().write_artifact(bytes)
-        } else {
-            None
-        };
-        prepare(copy, size, || Ok(Cow::Borrowed(bytes)))
-    }
-
-    /// Prepares a file for an event that is written later, and returns its size, or the reason why that fails.
-    pub(super) fn prepare_path<'b>(
-        &self,
-        local_path: &Path,
-    ) -> Result<(Prepared<'b>, u64), Cow<'static, str>> {
-        let unreadable = |error: io::Error| Cow::Owned(format!("it cannot be read: {error}"));
-        let file = File::open(local_path).map_err(unreadable)?;
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let copy = self.tracker.journal().copy_artifact(&file);
-        let prepared = prepare(copy, size, || fs::read(local_path).map(Cow::Owned))?;
-        let size = match &prepared {
-            Prepared::Spooled(copy) => copy.fingerprint.length,
-            Prepared::Attached(bytes) => bytes.len() as u64,
-        };
-        Ok((prepared, size))
-    }
-
     /// Writes the event of a prepared artifact.
     pub(super) fn log_prepared(&self, kind: ArtifactKind, path: &str, prepared: Prepared<'_>) {
         match prepared {
             Prepared::Spooled(copy) => self.log_spooled(kind, path, copy),
             Prepared::Attached(bytes) => self.log_attached(kind, path, &bytes),
-        }
-    }
-
-    /// Removes the copy of a prepared artifact that is not logged.
-    pub(super) fn discard(&self, prepared: Prepared<'_>) {
-        if let Prepared::Spooled(SpooledArtifact { name, fingerprint }) = prepared {
-            self.tracker.journal().discard_artifact(&name, fingerprint);
         }
     }
 

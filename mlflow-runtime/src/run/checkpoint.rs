@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::artifact::Prepared;
 use super::handle::LiveRun;
 use crate::model::ArtifactKind;
 use crate::model::checkpoint::{CheckpointCall, CheckpointFiles, CheckpointName, MANIFEST_FILE};
@@ -60,7 +61,7 @@ impl LiveRun<'_> {
         let Some(path) = self.path_for(kind, &path) else {
             return;
         };
-        match self.prepare_path(local_path) {
+        match Prepared::from_file(self.tracker.journal(), local_path) {
             Ok((copy, _)) => {
                 self.log_prepared(kind, &path, copy);
                 self.end_checkpoint(call, &path, &CheckpointFiles::new());
@@ -86,7 +87,7 @@ impl LiveRun<'_> {
                 unstored += 1;
                 return;
             };
-            match self.prepare_path(file) {
+            match Prepared::from_file(self.tracker.journal(), file) {
                 Ok((copy, size)) => files.push((path.into_owned(), copy, size)),
                 Err(fault) => {
                     self.reject(file, &fault);
@@ -97,7 +98,7 @@ impl LiveRun<'_> {
         let missing = left_out + unstored;
         if missing > 0 {
             for (_, copy, _) in files {
-                self.discard(copy);
+                copy.discard(self.tracker.journal());
             }
             let entries = if missing == 1 { "file" } else { "files" };
             return self.reject(

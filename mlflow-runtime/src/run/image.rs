@@ -4,13 +4,16 @@
 //! its size, or whose file is in no known form, is rejected with a warning.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 
+use super::artifact::Prepared;
 use super::handle::LiveRun;
+use crate::journal::Journal;
 use crate::model::{ArtifactKind, ImageLayout, ImagePlace};
 use crate::time;
 use crate::warnings::warn_user;
@@ -43,11 +46,11 @@ const MAX_KEY_BYTES: usize = 128;
 /// # drop(run);
 /// # assert_eq!(fake.runs()[0].artifacts.keys().filter(|path| path.starts_with("table_images/mistakes/")).count(), 2);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
 pub struct Image<'a>(ImageContent<'a>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum ImageContent<'a> {
     Pixels {
         width: u32,
@@ -77,7 +80,7 @@ impl<'a> Image<'a> {
     }
 
     /// Creates an image from a PNG, JPEG or WebP file, which is recognized by its content. The file is copied when the
-    /// image is logged, and decoded in the background. It has at most 256 MiB.
+    /// image is logged, and decoded in the background. A file of more than 256 MiB is rejected.
     ///
     /// ```
     /// # let folder = std::env::temp_dir().join(format!("mlflow-doc-image-{}", std::process::id()));
@@ -99,24 +102,6 @@ impl<'a> Image<'a> {
         Self(ImageContent::File(path.as_ref().to_owned()))
     }
 
-    /// Returns the image with pixels of its own.
-    pub(super) fn to_owned_image(&self) -> Image<'static> {
-        Image(match &self.0 {
-            ImageContent::Pixels {
-                width,
-                height,
-                channels,
-                pixels,
-            } => ImageContent::Pixels {
-                width: *width,
-                height: *height,
-                channels: *channels,
-                pixels: Cow::Owned(pixels.to_vec()),
-            },
-            ImageContent::File(path) => ImageContent::File(path.clone()),
-        })
-    }
-
     fn new(width: u32, height: u32, channels: u8, pixels: Cow<'a, [u8]>) -> Self {
         Self(ImageContent::Pixels {
             width,
@@ -124,6 +109,61 @@ impl<'a> Image<'a> {
             channels,
             pixels,
         })
+    }
+}
+
+impl Image<'_> {
+    /// Prepares the image for an event that is written later, or returns the reason why it cannot be logged.
+    pub(super) fn prepare(
+        &self,
+        journal: &Journal,
+        place: ImagePlace,
+    ) -> Result<(ArtifactKind, Prepared<'_>), Cow<'static, str>> {
+        match &self.0 {
+            ImageContent::Pixels {
+                width,
+                height,
+                channels,
+                pixels,
+            } => {
+                if let Some(fault) = find_pixels_fault(*width, *height, *channels, pixels.len()) {
+                    return Err(fault.into());
+                }
+                let layout = ImageLayout {
+                    width: *width,
+                    height: *height,
+                    channels: *channels,
+                    place,
+                };
+                let prepared = Prepared::from_bytes(journal, pixels)?;
+                Ok((ArtifactKind::Image(layout), prepared))
+            }
+            ImageContent::File(file) => {
+                if let Some(fault) = find_file_fault(file) {
+                    return Err(fault.into());
+                }
+                let (prepared, _) = Prepared::from_file(journal, file)?;
+                Ok((ArtifactKind::ImageFile { place }, prepared))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Image<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Image")
+            .field(&format_args!("{self}"))
+            .finish()
+    }
+}
+
+impl fmt::Display for Image<'_> {
+    /// Writes the size of the image, or the path of its file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            ImageContent::Pixels { width, height, .. } => write!(f, "{width} × {height} pixels"),
+            ImageContent::File(path) => write!(f, "{}", path.display()),
+        }
     }
 }
 
@@ -253,46 +293,11 @@ impl LiveRun<'_> {
     }
 
     fn log_content(&self, image: &Image<'_>, path: &str, place: ImagePlace) {
-        if let Err(fault) = self.try_log_content(image, path, place) {
-            self.tracker
-                .warn_rejected("image", path, format_args!("{fault}"));
-        }
-    }
-
-    /// Logs an image, or returns the reason why it cannot be logged.
-    pub(super) fn try_log_content(
-        &self,
-        image: &Image<'_>,
-        path: &str,
-        place: ImagePlace,
-    ) -> Result<(), Cow<'static, str>> {
-        match &image.0 {
-            ImageContent::Pixels {
-                width,
-                height,
-                channels,
-                pixels,
-            } => {
-                let layout = ImageLayout {
-                    width: *width,
-                    height: *height,
-                    channels: *channels,
-                    place,
-                };
-                match find_pixels_fault(*width, *height, *channels, pixels.len()) {
-                    None => {
-                        self.log_artifact_bytes(ArtifactKind::Image(layout), pixels, path);
-                        Ok(())
-                    }
-                    Some(fault) => Err(Cow::Owned(fault)),
-                }
-            }
-            ImageContent::File(file) => match find_file_fault(file) {
-                None => self.prepare_path(file).map(|(copy, _)| {
-                    self.log_prepared(ArtifactKind::ImageFile { place }, path, copy);
-                }),
-                Some(fault) => Err(Cow::Owned(fault)),
-            },
+        match image.prepare(self.tracker.journal(), place) {
+            Ok((kind, prepared)) => self.log_prepared(kind, path, prepared),
+            Err(fault) => self
+                .tracker
+                .warn_rejected("image", path, format_args!("{fault}")),
         }
     }
 }

@@ -313,10 +313,11 @@ impl Run {
     /// column that a row lacks is `null` there. NaN and infinities become `null`, as in MLflow. A row that cannot
     /// be written as JSON is left out, with a warning.
     ///
-    /// With the feature `image`, a value of a row may be an `Image`. The UI shows a column of images if
-    /// its first row has one; an image inside a list or struct is stored, and shown as its path. `serde_json::json!` cannot hold
-    /// an image, and panics: use a struct. It is stored as Python's `log_table` stores it: as PNG, and as a WebP of 256 pixels, both in the
-    /// folder `table_images` of the run. The cell of an image that cannot be logged is `null`, with a warning.
+    /// With the feature `image`, a field of a row may be an `Image`. The UI shows a column of images if the first row has
+    /// one; an image inside a list or struct is stored, and shown as its path. It is stored as Python's `log_table` stores it:
+    /// as PNG, and as a WebP of 256 pixels, both in the folder `table_images` of the run. The cell of an image that cannot
+    /// be copied is `null`, with a warning. A row that was made by `serde_json::json!` before the call has only the size of its
+    /// images as text, with a warning.
     ///
     /// Further calls with the same path append, also after a restart of the process, and also to a table that
     /// Python has logged. Each row arrives once, also if an answer is lost or the process is killed. The rows of one thread

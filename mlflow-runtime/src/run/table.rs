@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use super::handle::LiveRun;
+#[cfg(feature = "image")]
+use super::table_images::RowImages;
 use crate::model::ArtifactKind;
 use crate::warnings::warn_user;
 
@@ -30,11 +32,13 @@ impl LiveRun<'_> {
         let Some(path) = self.table_path(artifact_file) else {
             return;
         };
+        #[cfg(feature = "image")]
+        let mut images = Some(RowImages::new(*self, &path));
         let (mut lines, mut count, mut is_begun) = (Vec::new(), 0, false);
         for (index, row) in rows.into_iter().enumerate() {
             let before = lines.len();
             #[cfg(feature = "image")]
-            let written = self.write_row_and_images(&row, &mut lines, &path, index);
+            let written = self.write_row_and_images(&row, &mut lines, &mut images, &path, index);
             #[cfg(not(feature = "image"))]
             let written = write_row(&row, &mut lines);
             if let Err(fault) = written {

@@ -132,7 +132,7 @@ impl LiveRun<'_> {
                 }
                 Err(fault) => {
                     for (_, copy) in prepared {
-                        self.discard(copy);
+                        copy.discard(self.tracker.journal());
                     }
                     return Err(format!("its file {file:?}: {fault}"));
                 }
@@ -295,10 +295,10 @@ impl LiveRun<'_> {
     ) -> Result<(Prepared<'m>, u64), Cow<'static, str>> {
         match content {
             FileContent::Bytes(bytes) => {
-                let prepared = self.prepare_bytes(bytes)?;
+                let prepared = Prepared::from_bytes(self.tracker.journal(), bytes)?;
                 Ok((prepared, bytes.len() as u64))
             }
-            FileContent::Path(path) => self.prepare_path(path),
+            FileContent::Path(path) => Prepared::from_file(self.tracker.journal(), path),
         }
     }
 }
