@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use mlflow::testing::fake;
-use mlflow::tracked;
+use mlflow::{StoreError, start_run, tracked};
 
 use crate::support::mlflow::free_port;
 use crate::support::program::Folder;
@@ -312,4 +312,34 @@ fn a_name_of_a_dataset_or_model_is_masked_in_the_journal_and_on_stderr() {
         }
     }
     assert!(files > 2);
+}
+
+/// Regression: such a line was masked for `health`, and not for a subscriber.
+#[test]
+fn a_line_about_a_refused_value_shows_no_credential() {
+    let token = token();
+    let fake = fake();
+    let run = start_run().start();
+    assert_eq!(fake.runs().len(), 1);
+    let (_, warnings) = warnings::capture(|| {
+        for error in [
+            StoreError::Rejected {
+                reason: format!("the key {token} is too strange").into(),
+            },
+            StoreError::Blocked {
+                reason: format!("the token {token} has no permission").into(),
+                everything: false,
+            },
+        ] {
+            fake.fail_next(error);
+            run.log_metric(&token, 1.0);
+            run.log_text("text", &token);
+            drop(fake.runs());
+        }
+    });
+    let health = mlflow::health();
+    assert!(health.rejected > 0, "{health:?}");
+    let told = format!("{warnings:?}{health:?}");
+    assert!(told.contains("[redacted]"), "{told}");
+    assert!(!told.contains(&token), "{told}");
 }

@@ -30,9 +30,10 @@ pub(crate) mod metric_value;
 mod open_runs;
 mod program;
 pub(crate) mod start;
-pub(crate) mod table;
+mod table;
 #[cfg(feature = "image")]
 mod table_images;
+pub(crate) mod table_row;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};

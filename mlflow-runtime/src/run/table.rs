@@ -6,13 +6,14 @@
 //! With the feature `image`, a row may hold images: see `table_images`.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
 use super::handle::LiveRun;
 #[cfg(feature = "image")]
 use super::table_images::RowImages;
+#[cfg(not(feature = "image"))]
+use super::table_row::write_row;
 use crate::model::ArtifactKind;
 use crate::warnings::warn_user;
 
@@ -102,25 +103,4 @@ impl LiveRun<'_> {
             _ => stored.into_owned(),
         })
     }
-}
-
-/// Appends a row as a line: an object of its columns, or an array. A plain value is a row of one column.
-pub(crate) fn write_row<T: Serialize>(
-    row: &T,
-    lines: &mut Vec<u8>,
-) -> Result<(), Cow<'static, str>> {
-    let start = lines.len();
-    // The `Serialize` of a type may panic, which must not reach the caller.
-    let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut *lines, row)));
-    match written {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(format!("it cannot be written as JSON: {error}").into()),
-        Err(_) => return Err("its `Serialize` panicked".into()),
-    }
-    if !matches!(lines.get(start), Some(b'{' | b'[')) {
-        lines.insert(start, b'[');
-        lines.push(b']');
-    }
-    lines.push(b'\n');
-    Ok(())
 }

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use super::artifact::Prepared;
 use super::handle::LiveRun;
 use super::image::Image;
-use super::table;
+use super::table_row::write_row;
 use crate::model::{ArtifactKind, ImagePlace};
 use crate::tracker::Tracker;
 use crate::warnings::warn_user;
@@ -136,7 +136,7 @@ impl LiveRun<'_> {
     ) -> Result<(), Cow<'static, str>> {
         let start = lines.len();
         let outer = exchange(images.take());
-        let written = table::write_row(row, lines);
+        let written = write_row(row, lines);
         *images = exchange(outer);
         let Some(images) = images else {
             return written;

@@ -9,6 +9,7 @@ use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::failure_scope::{Halt, RetryReason};
 use crate::shipper::stats::{Connection, Stats};
+use crate::warnings::mask_credentials;
 
 /// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a
 /// connection that was closed while idle.
@@ -94,8 +95,9 @@ impl StoreAvailability {
             RetryReason::NeedsAction => true,
         };
         if is_warning_due && !std::mem::replace(&mut self.is_outage_warned, true) {
+            let reason = mask_credentials(halt.reason.clone());
             tracing::warn!(
-                target: "mlflow", store = context.delivery.uri(), reason = halt.reason,
+                target: "mlflow", store = context.delivery.uri(), reason,
                 "the store does not accept values; they wait in the journal and are delivered when it does"
             );
         }

@@ -200,7 +200,7 @@ impl Stats {
         } else {
             &self.first_orphan_blocked_reason
         };
-        lock(first).get_or_insert_with(|| reason.to_owned());
+        lock(first).get_or_insert_with(|| mask_credentials(reason.to_owned()));
         self.record_refusal(RefusalKind::Blocked, || {
             format!("values stay in the journal: {reason}")
         });
@@ -251,12 +251,12 @@ impl Stats {
 
     /// Sets the reason why the store does not accept values, or `None` if it does.
     pub(crate) fn set_store_error(&self, reason: Option<String>) {
-        *lock(&self.store_error) = reason;
+        *lock(&self.store_error) = reason.map(mask_credentials);
     }
 
     /// Records why a run or artifact waits alone.
     pub(crate) fn record_stuck_reason(&self, reason: &str) {
-        *lock(&self.last_stuck_reason) = Some(reason.to_owned());
+        *lock(&self.last_stuck_reason) = Some(mask_credentials(reason.to_owned()));
     }
 
     /// Returns why values wait: the reason why the store accepts nothing, else the latest one why a run or

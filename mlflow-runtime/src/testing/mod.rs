@@ -40,7 +40,7 @@ pub use recorded::{RecordedModel, RecordedModelMetric, RecordedRun};
 use crate::journal;
 use crate::model::RunStatus;
 use crate::run::current_run::{Context, HeldContext};
-use crate::run::table::write_row;
+use crate::run::table_row::write_row;
 use crate::shipper::FlushScope;
 use crate::store::{MemoryStore, StoreError, TableFile};
 use crate::tracker::Tracker;

@@ -26,7 +26,7 @@ use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error,
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{Store, StoreError, StoredRun};
-use crate::warnings::WarningLog;
+use crate::warnings::{WarningLog, mask_credentials};
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
 /// interferes. After that the batch counts as rejected.
@@ -548,11 +548,10 @@ impl Delivery {
             if reader.is_live() {
                 self.announcements.record_refusal(reason);
             }
-            self.stats.record_refusal(RefusalKind::Rejected, || {
-                format!("{kind} {key:?} is rejected for good: {reason}")
-            });
+            let line = || format!("{kind} {key:?} is rejected for good: {reason}");
+            self.stats.record_refusal(RefusalKind::Rejected, line);
             if let Some(end) = self.warning_log.admit(kind, key) {
-                tracing::warn!(target: "mlflow", "{kind} {key:?} is rejected for good: {reason}{end}");
+                tracing::warn!(target: "mlflow", "{}{end}", mask_credentials(line()));
             }
         }
         let kept = reader.keep_refused(run, refused);
@@ -584,6 +583,7 @@ impl Delivery {
                 if failures >= STUCK_FAILURES_BEFORE_WARNING
                     && let Some(end) = self.warning_log.admit("failing", reason)
                 {
+                    let reason = mask_credentials(reason.to_string());
                     tracing::warn!(
                         target: "mlflow",
                         "the store fails for a single run or artifact, which is retried separately; everything else is delivered: {reason}{end}"
@@ -600,6 +600,7 @@ impl Delivery {
         }
         self.stats.record_blocked(reader.is_live(), reason);
         if let Some(end) = self.warning_log.admit("blocked", reason) {
+            let reason = mask_credentials(reason.to_owned());
             tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
         }
     }

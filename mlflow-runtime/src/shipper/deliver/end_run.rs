@@ -12,6 +12,7 @@ use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::run_states::Phase;
 use crate::store::{Batch, StoreError, StoredRun};
+use crate::warnings::mask_credentials;
 
 impl Delivery {
     /// Sends the end of a run as the journal records it, in the way that the process's role demands.
@@ -106,6 +107,7 @@ impl Delivery {
                 Err(Obstacle::Stuck(stuck)) => {
                     let reason = stuck.reason();
                     if let Some(end) = self.warning_log.admit("close", reason) {
+                        let reason = mask_credentials(reason.to_owned());
                         tracing::warn!(target: "mlflow", reason, "a run whose process has died could not be ended in the store{end}");
                     }
                     // The journal is kept, so that another process closes the run. A member's run needs no

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::stderr::write_stderr_line;
-use crate::warnings::warn_without_dedup;
+use crate::warnings::{mask_credentials, warn_without_dedup};
 
 /// Delay from the first blocked or rejected value to the warning about it, if the process still runs then.
 const REPORT_DELAY: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ impl Announcements {
         if matches!(self.refusal_report, RefusalReport::None) {
             self.refusal_report = RefusalReport::Pending {
                 at: Instant::now(),
-                reason: reason.to_owned(),
+                reason: mask_credentials(reason.to_owned()),
             };
         }
     }

@@ -23,6 +23,7 @@ use crate::shipper::batch::Artifact;
 use crate::shipper::failure_scope::{RetryReason, StuckReason};
 use crate::shipper::queue::parked_runs::HOPELESS_AFTER;
 use crate::store::StoredRun;
+use crate::warnings::mask_credentials;
 
 /// Number of consecutive failures of the artifact store before a warning.
 pub(in crate::shipper) const ARTIFACT_FAILURES_BEFORE_WARNING: u32 = 3;
@@ -205,6 +206,7 @@ impl ArtifactStoreState {
         if self.backoff.failures() >= ARTIFACT_FAILURES_BEFORE_WARNING
             && !std::mem::replace(&mut self.has_warned, true)
         {
+            let reason = mask_credentials(reason.to_owned());
             tracing::warn!(
                 target: "mlflow", reason,
                 "the store does not accept artifacts; they wait in the journal, everything else is delivered. \

@@ -25,7 +25,7 @@ use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::run_states::Phase;
 use crate::sync::lock;
 use crate::time;
-use crate::warnings::WarningLimit;
+use crate::warnings::{WarningLimit, mask_credentials};
 
 /// Result of reading one record.
 enum RecordOutcome {
@@ -388,7 +388,8 @@ impl JournalReader {
         if file.is_none() {
             static ASTRAY: WarningLimit = WarningLimit::new();
             if let Some(end) = ASTRAY.admit() {
-                tracing::warn!(target: "mlflow", %path, %name, "a journal names an artifact file that is not one of its own; the artifact is not shipped{end}");
+                let path = mask_credentials(path.to_owned());
+                tracing::warn!(target: "mlflow", path, %name, "a journal names an artifact file that is not one of its own; the artifact is not shipped{end}");
             }
         }
         file
