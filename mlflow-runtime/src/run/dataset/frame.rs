@@ -3,10 +3,11 @@
 //!
 //! Invariants: the columns of a frame are shared, not copied. They are hashed when the dataset is logged, and only if
 //! the dataset has no digest of its own. No thread pool is used, because that of Polars does not answer in a process
-//! that was forked.
+//! that was forked. A panic of Polars does not reach the function that logs.
 
 use std::fmt;
 use std::hash::BuildHasher as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use polars_core::hashing::columns_to_hashes;
 use polars_core::prelude::{DataFrame, DataType, PolarsResult};
@@ -16,14 +17,12 @@ use polars_utils::aliases::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{ColumnType, Dataset};
+use super::{ColumnType, DEFAULT_NAME, Dataset};
 use crate::model::python_json::{JsonObject, to_python_json};
 use crate::run::LogAsInput;
 
 /// Number of rows that are hashed at a time, which bounds the memory.
 const ROWS_AT_A_TIME: usize = 1 << 16;
-/// Name of a frame that is logged without one, as in MLflow's Python client.
-const FRAME_NAME: &str = "dataset";
 
 /// Frame whose description is logged.
 #[derive(Clone)]
@@ -43,8 +42,16 @@ impl Frame {
         Self(frame.clone())
     }
 
-    /// Returns the sum of the hashes of the rows, as `frame.hash_rows().sum()` of Python gives it.
-    pub(super) fn digest(&self) -> PolarsResult<String> {
+    /// Returns the sum of the hashes of the rows, as `frame.hash_rows().sum()` of Python gives it; else the reason why the
+    /// rows cannot be hashed.
+    pub(super) fn digest(&self) -> Result<String, String> {
+        match catch_unwind(AssertUnwindSafe(|| self.hash_rows())) {
+            Ok(hashed) => hashed.map_err(|error| error.to_string()),
+            Err(_) => Err("Polars panicked".to_owned()),
+        }
+    }
+
+    fn hash_rows(&self) -> PolarsResult<String> {
         // The seeds of Python's `hash_rows`.
         let seed = PlFixedStateQuality::default().hash_one((0_u64, 0_u64, 0_u64, 0_u64));
         let hasher = PlSeedableRandomStateQuality::seed_from_u64(seed);
@@ -60,18 +67,24 @@ impl Frame {
     }
 
     /// Returns the schema as JSON, with the name that `shown_name` makes of a column's name; else the reason why MLflow
-    /// has none for the frame.
+    /// has none for the frame, as the end of a sentence.
     pub(super) fn schema(&self, shown_name: impl Fn(&str) -> String) -> Result<String, String> {
         let describe = |column: &polars_core::prelude::Column| {
             let name = column.name();
             let mut fields = type_fields(column.dtype(), &shown_name).map_err(|unknown| {
-                format!("its column {:?} has the type {unknown}", shown_name(name))
+                format!(
+                    "its column {:?} has the type {unknown}, which MLflow lacks: cast the column, or set the schema",
+                    shown_name(name)
+                )
             })?;
             let has_values = column.null_count() < column.len();
             fields.push(("name".to_owned(), SchemaValue::Text(shown_name(name))));
             fields.push(("required".to_owned(), SchemaValue::Flag(has_values)));
             Ok(JsonObject(fields))
         };
+        if self.0.width() == 0 {
+            return Err("the frame has no columns".to_owned());
+        }
         let columns = self.0.columns().iter().map(describe);
         let columns = columns.collect::<Result<Vec<_>, String>>()?;
         let schema = JsonObject(vec![("mlflow_colspec".to_owned(), columns)]);
@@ -113,7 +126,7 @@ fn type_fields(
         DataType::List(inner) | DataType::Array(inner, _) => {
             return Ok(nested("array", "items", type_fields(inner, shown_name)?));
         }
-        DataType::Struct(fields) => {
+        DataType::Struct(fields) if !fields.is_empty() => {
             let describe = |field: &polars_core::prelude::Field| {
                 let mut described = type_fields(field.dtype(), shown_name)?;
                 described.push(("required".to_owned(), SchemaValue::Flag(true)));
@@ -142,6 +155,6 @@ fn type_fields(
 impl LogAsInput for DataFrame {
     /// Describes the frame as [`Dataset::from_polars`] does, with the name `dataset`.
     fn to_dataset(&self) -> Dataset {
-        Dataset::from_polars(FRAME_NAME, self)
+        Dataset::from_polars(DEFAULT_NAME, self)
     }
 }

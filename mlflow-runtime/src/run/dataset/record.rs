@@ -127,9 +127,7 @@ impl LiveRun<'_> {
                     self.tracker.warn_left_out(
                         "dataset schema",
                         &name,
-                        format_args!(
-                            "it is left out, because {fault}, which MLflow lacks: cast the column, or set the schema"
-                        ),
+                        format_args!("it is left out, because {fault}"),
                     );
                 };
                 described.map_err(warn).ok()
