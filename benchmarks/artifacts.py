@@ -46,8 +46,9 @@ class Delay:
 
     def __init__(self, port):
         self.port = port
-        self.listener = socket.create_server(("0.0.0.0", 0))
-        self.url = f"http://{own_address()}:{self.listener.getsockname()[1]}"
+        address = own_address()
+        self.listener = socket.create_server((address, 0))
+        self.url = f"http://{address}:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -71,9 +72,12 @@ class Delay:
 
 
 def own_address():
-    """Returns an address of this machine that is not the loopback. No packet is sent."""
+    """Returns an address of this machine that is not the loopback, or the loopback if there is no other. No packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
         return probe.getsockname()[0]
 
 
@@ -107,10 +111,11 @@ def large(folder, url):
     for _ in range(1 + ROUNDS):
         row = ours(url, "file", path, folder)
         empty(folder / "artifacts")
+        # The library copies the file, sends the copy and removes the copy.
         row.update(cp_s=seconds(["cp", str(path), str(copy)], folder),
-                   curl_s=seconds(["curl", "--silent", "--fail", "--upload-file", str(copy), target], folder))
+                   curl_s=seconds(["curl", "--silent", "--fail", "--upload-file", str(copy), target], folder),
+                   rm_s=seconds(["rm", str(copy)], folder))
         empty(folder / "artifacts")
-        copy.unlink()
         rounds.append(row)
     path.unlink()
     rounds = rounds[1:]
@@ -135,7 +140,8 @@ def small(folder, url, count, name):
 def main():
     with tempfile.TemporaryDirectory(prefix="artifacts-") as root:
         folder = Path(root)
-        server = Server(folder)
+        # The proxy passes on requests to its own address, which the server takes for a foreign host.
+        server = Server(folder, "--allowed-hosts", "*")
         try:
             url = f"http://127.0.0.1:{server.port}"
             measured = dict(

@@ -92,13 +92,13 @@ class Counter:
 class Server:
     """Real MLflow server with a SQLite file in a separate folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.database = folder / "server.db"
         self.process = subprocess.Popen(
             [str(TARGET / "bin" / "mlflow"), "server", "--backend-store-uri", f"sqlite:///{self.database}",
-             "--artifacts-destination", str(folder / "artifacts"), "--port", str(self.port), "--workers", "1", "--allowed-hosts", "*"],
+             "--artifacts-destination", str(folder / "artifacts"), "--port", str(self.port), "--workers", "1", *options],
             env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )
         begun = time.monotonic()

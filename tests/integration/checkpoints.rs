@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use mlflow::testing::fake;
 use mlflow::{RunStatus, start_run};
@@ -28,7 +30,7 @@ fn weights(folder: &Path, name: &str, content: &str) -> PathBuf {
 
 /// Returns the entries of the folder `checkpoints` of the only run of an experiment, as MLflow's Python client lists
 /// them, after it has read the manifest of each folder. The manifests say that the checkpoints are complete, except
-/// perhaps that of the one that is `being_deleted`.
+/// that of the one that is `being_deleted`.
 fn entries_in_python(uri: &str, experiment: &str, being_deleted: Option<&str>) -> BTreeSet<String> {
     const SCRIPT: &str = r#"
 import json, sys, mlflow
@@ -45,7 +47,7 @@ for entry in entries:
     if entry.is_dir:
         uri = f"{run.info.artifact_uri}/{entry.path}"
         manifest = mlflow.artifacts.load_dict(f"{uri}/mlflow_checkpoint.json")
-        assert manifest["complete"] is True or entry.path == f"checkpoints/{sys.argv[3]}", manifest
+        assert manifest["complete"] is (entry.path != f"checkpoints/{sys.argv[3]}"), manifest
         assert manifest["files"] == {"inner/state.json": 7, "weights.bin": 7}, manifest
         assert mlflow.artifacts.load_text(f"{uri}/weights.bin") == "weights"
 print(json.dumps([entry.path for entry in entries]))
@@ -104,15 +106,16 @@ fn the_newest_checkpoints_are_kept_in_a_file_and_on_a_server() {
     }
 }
 
-/// A process that is killed before it has deleted anything leaves that to the one that continues the run.
+/// A process that is killed while it deletes a checkpoint leaves that to the one that continues the run.
 #[test]
 fn a_continued_run_goes_on_deleting() {
     let server = Server::shared();
-    let proxy = Proxy::start(server.url(), |request| {
-        request
-            .line
-            .starts_with("DELETE")
-            .then_some(Fault::Status(503))
+    let (sender, deletion) = mpsc::channel();
+    let proxy = Proxy::start(server.url(), move |request| {
+        request.line.starts_with("DELETE").then(|| {
+            let _ = sender.send(());
+            Fault::Hang
+        })
     });
     let folder = Folder::new();
     let experiment = unique();
@@ -128,22 +131,22 @@ fn a_continued_run_goes_on_deleting() {
     let checkpoint = |step: i64| format!("checkpoint {step} {}", directory.display());
     let first = [checkpoint(1), checkpoint(2), checkpoint(3)];
     let [one, two, three] = first.each_ref().map(String::as_str);
-    let killed = folder.run(
-        SCRIPTED,
-        &[
-            "start one",
-            "keep 2",
-            one,
-            "flush 60",
-            two,
-            "flush 60",
-            three,
-            "flush 2",
-            "abort",
-        ],
-        &environment,
-    );
-    assert!(!killed.success);
+    let script = [
+        "start one",
+        "keep 2",
+        one,
+        "flush 60",
+        two,
+        "flush 60",
+        three,
+        "wait all",
+    ];
+    let mut program = folder.start(SCRIPTED, &script, &environment);
+    program.wait_for_stdout("all");
+    deletion
+        .recv_timeout(Duration::from_secs(60))
+        .expect("a deletion");
+    program.kill();
     assert_eq!(
         entries_in_python(server.url(), &experiment, Some("step-1")),
         names(["step-1", "step-2", "step-3"])

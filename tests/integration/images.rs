@@ -310,7 +310,7 @@ fn an_image_that_cannot_be_logged_costs_its_cell_and_nothing_else() {
     assert!(text.contains("/missing.png cannot be read"), "{text}");
     assert!(text.contains("row 0 is left out"), "{text}");
     assert!(
-        text.contains("was written as the text \"1 × 1 pixels\""),
+        text.contains("an image (1 × 1 pixels) was written as a text"),
         "{text}"
     );
 }

@@ -168,8 +168,8 @@ fn a_model_input_waits_for_a_server_that_has_logged_models() {
 
 #[test]
 fn a_text_that_is_no_id_of_a_model_is_one_line() {
-    let long = "m".repeat(37);
-    for bad in ["", "a/b", "m 1", "models:/m-1", &long] {
+    let long = format!("m-{}", "1".repeat(35));
+    for bad in ["", "a/b", "m 1", "m-ä", "1234", "models:/m-1", &long] {
         let fake = fake();
         let (runs, warnings) = warnings::capture(|| {
             let run = mlflow::start_run().start();

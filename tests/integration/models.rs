@@ -911,3 +911,31 @@ fn a_failed_assertion_shows_the_models() {
     );
     fake.assert_model_logged("other");
 }
+
+/// The commit is that of the build, which the macro knows.
+#[test]
+fn a_models_tags_name_the_program_as_those_of_its_run_do() {
+    #[mlflow::tracked]
+    fn fit() -> Model {
+        Model::new("net").bytes("weights.bin", b"weights")
+    }
+
+    let fake = fake();
+    drop(fit());
+    let run = &fake.runs()[0];
+    let model = &run.models[0];
+    let keys = [
+        "mlflow.user",
+        "mlflow.source.name",
+        "mlflow.source.type",
+        "mlflow.source.git.commit",
+    ];
+    for key in keys {
+        assert_eq!(model.tags.get(key), run.tags.get(key), "{key}");
+    }
+    assert!(
+        model.tags.contains_key("mlflow.source.name"),
+        "{:?}",
+        model.tags
+    );
+}

@@ -234,11 +234,11 @@ fn is_of_live_process(run: &Run) -> bool {
     run.status == RunStatus::Running && is_here && process.is_some_and(is_alive)
 }
 
-/// Warns that a checkpoint lacks files, so that the run is continued from an earlier one.
+/// Warns that a checkpoint lacks files, so that it is skipped.
 fn warn_incomplete(run_id: &str, path: &str) {
     warn_user(format_args!(
-        "the checkpoint {path:?} of the run {run_id} is not whole, e.g. because its process was killed, so an older one is \
-         used"
+        "the checkpoint {path:?} of the run {run_id} is not whole, e.g. because its process was killed, so it is skipped, \
+         and the newest whole one is used if there is one"
     ));
 }
 

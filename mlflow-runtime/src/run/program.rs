@@ -1,6 +1,7 @@
 //! Program of a run: the tags by which MLflow shows who and what has made a model or a dataset.
 //!
-//! Invariant: the tags have the values that the run's own tags of the same keys have.
+//! Invariant: the tags are those of the process that logs the model or dataset, which may be another one than the process
+//! that has started the run. Tags that the run was given by hand do not count.
 
 use crate::environment;
 use crate::model::{Tag, tag_keys};

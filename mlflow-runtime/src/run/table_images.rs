@@ -112,8 +112,8 @@ impl Serialize for Image<'_> {
             Some(None) => serializer.serialize_none(),
             None => {
                 warn_user(format_args!(
-                    "an image was written as the text \"{self}\": only a row of `log_table` keeps its pixels, if the row is a struct or map \
-                     that holds the image itself"
+                    "an image ({self}) was written as a text, so its pixels are not kept: give the image to log_image, or to log_table \
+                     in a struct or map"
                 ));
                 serializer.collect_str(self)
             }

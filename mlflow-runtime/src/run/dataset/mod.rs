@@ -156,8 +156,9 @@ impl Dataset {
     ///
     /// The rows are hashed when the dataset is logged, on the calling thread: a gigabyte takes about a second. A frame with a
     /// [`digest`](Self::digest) of its own is not hashed. A schema with a type that MLflow lacks, such as `u64`, is left
-    /// out, with a warning. The hashes are those of Polars 1.36 to 1.44 for Python; other releases
-    /// hash differently, and so does every release for a categorical column.
+    /// out, with a warning. The hashes are those of Polars 1.41 for Python, and were the
+    /// same in the other releases from 1.36 to 1.44 that were tried. Older and newer ones hash differently, and so does every
+    /// one for a categorical column.
     ///
     /// ```
     /// # use mlflow::Dataset;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::column::{self, ColumnDescription};
-use super::source::SourceDescription;
+use super::source::{DatasetSource, SourceDescription};
 use super::{Dataset, DatasetContent, array};
 use crate::capture::file_digest::{DigestSource, FileStamp, digest_of_text, fallback_warning};
 use crate::model::dataset::{DatasetRecord, FileVersion, RecordedDigest};
@@ -98,9 +98,11 @@ impl LiveRun<'_> {
                 required: true,
             })
             .collect();
+        // The same data has the same digest at each commit.
+        let digested_source = source_without_commit(&dataset.source, || self.program_tags());
         let description = DigestedDescription {
             name: &name,
-            source: &source,
+            source: digested_source.as_deref().unwrap_or(&source),
             source_type: &source_type,
             schema: if columns.is_empty() {
                 DigestedSchema::None("")
@@ -228,6 +230,20 @@ impl LiveRun<'_> {
             },
         }
     }
+}
+
+/// Returns the source of a dataset that the program has made, without the commit of the program; `None` for any other one,
+/// whose description names no commit.
+fn source_without_commit(
+    source: &DatasetSource,
+    program: impl FnOnce() -> Vec<Tag>,
+) -> Option<String> {
+    let without_commit = || {
+        let mut tags = program();
+        tags.retain(|tag| tag.key != tag_keys::GIT_COMMIT);
+        tags
+    };
+    (*source == DatasetSource::Code).then(|| source.describe(without_commit).json)
 }
 
 /// Returns the digest of a small file, or what is needed to compute that of a large one later.
