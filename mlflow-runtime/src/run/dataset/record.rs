@@ -302,3 +302,30 @@ fn to_json_number(number: f64) -> Value {
         json!(number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: data that a program made was another dataset at each commit.
+    #[test]
+    fn the_digest_of_data_that_a_program_made_is_the_same_at_each_commit() {
+        let at = |commit: &str| {
+            let tag = |key: &str, value: &str| Tag {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            };
+            let program = [
+                tag(tag_keys::USER, "ada"),
+                tag(tag_keys::GIT_COMMIT, commit),
+            ];
+            let described = DatasetSource::Code.describe(|| program.to_vec());
+            assert!(described.json.contains(commit), "{}", described.json);
+            source_without_commit(&DatasetSource::Code, || program.to_vec()).unwrap()
+        };
+        assert_eq!(at("3c1f0a2"), at("a979320"));
+        assert!(at("3c1f0a2").contains("ada"));
+        let uri = DatasetSource::Uri("train.csv".to_owned());
+        assert_eq!(source_without_commit(&uri, Vec::new), None);
+    }
+}
