@@ -309,9 +309,22 @@ fn an_image_that_cannot_be_logged_costs_its_cell_and_nothing_else() {
     );
     assert!(text.contains("/missing.png cannot be read"), "{text}");
     assert!(text.contains("row 0 is left out"), "{text}");
+}
+
+/// The line is looked for in a process of its own: a process issues only so many of them.
+#[test]
+fn an_image_that_no_table_keeps_is_one_line() {
+    let folder = Folder::new();
+    let uri = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+    let steps = ["start one", "pictured a.json", "pictured b.json", "end one"];
+    let ended = folder.run(SCRIPTED, &steps, &[("MLFLOW_TRACKING_URI", &uri)]);
+    assert!(ended.success, "{}", ended.stderr);
+    let warnings = ended.warnings();
+    let line = "an image (4 × 2 pixels) was written as a text, so its pixels are not kept";
     assert!(
-        text.contains("an image (1 × 1 pixels) was written as a text"),
-        "{text}"
+        warnings.len() == 1 && warnings[0].contains(line),
+        "{}",
+        ended.stderr
     );
 }
 

@@ -13,6 +13,7 @@
 //! row PATH FROM TO    appends the rows FROM..TO to a table, each in a call of its own
 //! wide PATH COUNT     appends COUNT rows of a kilobyte to a table, in one call
 //! pictures PATH FROM TO  appends the rows FROM..TO with an image of 4 × 2 pixels each to a table
+//! pictured PATH       logs a value that holds an image as JSON
 //! resume RUN ID       resumes a run by its id and makes it the current one
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
@@ -119,6 +120,11 @@ fn main() {
                     picture: mlflow::Image::gray(4, 2, vec![id; 4 * 2]),
                 });
                 run().log_table(samples, path);
+            }
+            #[cfg(feature = "image")]
+            ["pictured", path] => {
+                let picture = mlflow::Image::gray(4, 2, vec![0; 4 * 2]);
+                run().log_dict(&Sample { id: 0, picture }, path);
             }
             #[cfg(feature = "image")]
             ["photo", path, key, step] => {
