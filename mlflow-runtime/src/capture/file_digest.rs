@@ -24,6 +24,13 @@ pub(crate) fn fallback_warning(dataset: &str, path: &Path, error: &io::Error) ->
     )
 }
 
+/// Returns the warning that a dataset has another digest than that of its rows.
+pub(crate) fn rows_fallback_warning(dataset: &str, reason: &str) -> String {
+    format!(
+        "dataset {dataset:?}: the digest of its rows cannot be computed ({reason}); the digest of its name and source is used instead"
+    )
+}
+
 /// Returns the digest of a text.
 pub(crate) fn digest_of_text(text: &str) -> String {
     let mut context = Context::new(&SHA256);

@@ -15,6 +15,8 @@
 //! fewest dereferences. The trait of each level is implemented for one reference less than that of the level
 //! before, so the first level whose bound holds wins. In generic code only the declared bounds count.
 
+#[cfg(feature = "polars")]
+pub(crate) mod background_digest;
 mod bounded_text;
 mod dispatch;
 mod error_chain;

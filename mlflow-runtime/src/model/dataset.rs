@@ -1,7 +1,7 @@
 //! [`InputDataset`], a dataset as an input of a run, and [`DatasetRecord`], its form in the journal.
 //!
-//! Invariant: a record holds everything that a store needs, except the digest of a large file, which is computed
-//! when the record is delivered.
+//! Invariant: a record holds everything that a store needs, except the digest of a large file or frame, which is computed
+//! in the background.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,27 @@ pub(crate) enum RecordedDigest {
     /// Digest of a file's content, computed at the delivery. `fallback` is used if the file can no longer be
     /// read as it was.
     OfFile { file: FileVersion, fallback: String },
+    /// Digest of rows in memory, computed by the process that logged them. `fallback` is used if that process has ended
+    /// before.
+    OfRows { rows: RowsTicket, fallback: String },
+}
+
+/// Digest that was not known when the dataset was logged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LateDigest {
+    /// Digest of a file's content.
+    File(FileVersion),
+    /// Digest of rows in memory.
+    Rows(RowsTicket),
+}
+
+/// Identity of a digest that a process computes in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct RowsTicket {
+    /// Random number of the process.
+    pub(crate) process: u64,
+    /// Number of the digest in the process.
+    pub(crate) number: u64,
 }
 
 /// File as it was when a dataset was logged. A file with another length or time is another dataset.
@@ -72,11 +93,11 @@ impl DatasetRecord {
         (ArtifactKind::dataset_path(&self.name, &bytes), bytes)
     }
 
-    /// Returns the dataset as a store writes it. `file_digest` gets the name of the dataset, a file and the
+    /// Returns the dataset as a store writes it. `late_digest` gets the name of the dataset and the
     /// fallback, and returns the digest if it was not known.
     pub(crate) fn into_input(
         self,
-        file_digest: impl FnOnce(&str, FileVersion, String) -> String,
+        late_digest: impl FnOnce(&str, LateDigest, String) -> String,
     ) -> InputDataset {
         let Self {
             name,
@@ -88,7 +109,7 @@ impl DatasetRecord {
             tags,
         } = self;
         InputDataset {
-            digest: digest.resolve(&name, file_digest),
+            digest: digest.resolve(&name, late_digest),
             name,
             source_type,
             source,
@@ -100,16 +121,17 @@ impl DatasetRecord {
 }
 
 impl RecordedDigest {
-    /// Returns the digest of the dataset `name`. `file_digest` gets the name, a file and the fallback, and returns
-    /// the digest if it was not known.
+    /// Returns the digest of the dataset `name`. `late_digest` gets the name and the fallback, and returns the digest
+    /// if it was not known.
     pub(crate) fn resolve(
         self,
         name: &str,
-        file_digest: impl FnOnce(&str, FileVersion, String) -> String,
+        late_digest: impl FnOnce(&str, LateDigest, String) -> String,
     ) -> String {
         match self {
             Self::Known(digest) => digest,
-            Self::OfFile { file, fallback } => file_digest(name, file, fallback),
+            Self::OfFile { file, fallback } => late_digest(name, LateDigest::File(file), fallback),
+            Self::OfRows { rows, fallback } => late_digest(name, LateDigest::Rows(rows), fallback),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::model::Metric;
-use crate::model::dataset::{FileVersion, RecordedDigest};
+use crate::model::dataset::{LateDigest, RecordedDigest};
 
 /// Metric of a logged model, as a store writes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,11 +58,11 @@ fn read_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Erro
 }
 
 impl RecordedMetric {
-    /// Returns the metric as a store writes it. `file_digest` gets the name of the dataset, a file and the
+    /// Returns the metric as a store writes it. `late_digest` gets the name of the dataset and the
     /// fallback, and returns the digest if it was not known.
     pub(crate) fn to_metric(
         &self,
-        file_digest: impl FnOnce(&str, FileVersion, String) -> String,
+        late_digest: impl FnOnce(&str, LateDigest, String) -> String,
     ) -> ModelMetric {
         let Self {
             key,
@@ -80,7 +80,7 @@ impl RecordedMetric {
             },
             dataset: dataset.as_ref().map(|dataset| DatasetId {
                 name: dataset.name.clone(),
-                digest: dataset.digest.clone().resolve(&dataset.name, file_digest),
+                digest: dataset.digest.clone().resolve(&dataset.name, late_digest),
             }),
         }
     }

@@ -1,8 +1,8 @@
 //! Polars frames as datasets, with the digest, schema and profile of MLflow's Python client
 //! (`mlflow/data/polars_dataset.py`).
 //!
-//! Invariants: the columns of a frame are shared, not copied. They are hashed when the dataset is logged, and only if
-//! the dataset has no digest of its own. No thread pool is used, because that of Polars does not answer in a process
+//! Invariants: the columns of a frame are shared, not copied. They are hashed once the dataset is logged, those of a large
+//! frame in the background, and only if the dataset has no digest of its own. No thread pool is used, because that of Polars does not answer in a process
 //! that was forked. A panic of Polars does not reach the function that logs.
 
 use std::fmt;
@@ -49,6 +49,11 @@ impl Frame {
             Ok(hashed) => hashed.map_err(|error| error.to_string()),
             Err(_) => Err("Polars panicked".to_owned()),
         }
+    }
+
+    /// Returns the memory that the frame takes, in bytes, as Polars estimates it.
+    pub(super) fn estimated_bytes(&self) -> usize {
+        self.0.estimated_size()
     }
 
     fn hash_rows(&self) -> PolarsResult<String> {

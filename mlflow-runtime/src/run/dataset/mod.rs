@@ -154,7 +154,10 @@ impl Dataset {
     /// Creates a dataset from a Polars frame, with the digest, schema and profile that `mlflow.data.from_polars` gives
     /// the same frame in Python. The source is the program itself, unless [`source`](Self::source) names another.
     ///
-    /// The rows are hashed when the dataset is logged, on the calling thread: a gigabyte takes about a second. A frame with a
+    /// The rows are hashed once the dataset is logged: those of a frame of up to 1 MiB by the calling thread, those of a
+    /// larger one by a thread in the background, about a gigabyte a second. A column that the program changes in the
+    /// meantime is copied first, as Polars does with every shared column. If the process is killed before the rows are
+    /// hashed, the digest is that of name and source, with one warning. A frame with a
     /// [`digest`](Self::digest) of its own is not hashed. A schema with a type that MLflow lacks, such as `u64`, is left
     /// out, with a warning. The hashes are those of Polars 1.41 for Python, and were the
     /// same in the other releases from 1.36 to 1.44 that were tried. Older and newer ones hash differently, and so does every

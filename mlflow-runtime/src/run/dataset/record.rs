@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 use super::column::{self, ColumnDescription};
 use super::source::{DatasetSource, SourceDescription};
 use super::{Dataset, DatasetContent, array};
+#[cfg(feature = "polars")]
+use crate::capture::background_digest;
+#[cfg(feature = "polars")]
+use crate::capture::file_digest::rows_fallback_warning;
 use crate::capture::file_digest::{DigestSource, FileStamp, digest_of_text, fallback_warning};
 use crate::model::dataset::{DatasetRecord, FileVersion, RecordedDigest};
 use crate::model::python_json::{JsonObject, to_python_json};
@@ -19,6 +23,9 @@ use crate::run::handle::LiveRun;
 
 /// Largest file whose digest is computed by the thread that logs the dataset: it takes a millisecond.
 const INLINE_FILE_BYTES: u64 = 1 << 20;
+/// Largest frame whose rows are hashed by the thread that logs the dataset: it takes a millisecond.
+#[cfg(feature = "polars")]
+const INLINE_FRAME_BYTES: usize = 1 << 20;
 /// Greatest integer up to which a double holds all integers.
 const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
@@ -206,13 +213,19 @@ impl LiveRun<'_> {
                 RecordedDigest::Known(array::digest(features, targets.as_ref()))
             }
             #[cfg(feature = "polars")]
+            DatasetContent::Frame(frame) if frame.estimated_bytes() > INLINE_FRAME_BYTES => {
+                let frame = frame.clone();
+                RecordedDigest::OfRows {
+                    rows: background_digest::start(move || frame.digest()),
+                    fallback: of_description(),
+                }
+            }
+            #[cfg(feature = "polars")]
             DatasetContent::Frame(frame) => match frame.digest() {
                 Ok(digest) => RecordedDigest::Known(digest),
-                Err(error) => {
+                Err(reason) => {
                     let name = description.name;
-                    let warning = format!(
-                        "dataset {name:?}: the digest of its rows cannot be computed ({error}); the digest of its name and source is used instead"
-                    );
+                    let warning = rows_fallback_warning(name, &reason);
                     self.tracker
                         .warn_user_once("dataset digest", name, &warning);
                     RecordedDigest::Known(of_description())

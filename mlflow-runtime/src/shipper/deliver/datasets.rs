@@ -1,6 +1,6 @@
-//! Delivery of a dataset, whose digest is computed here if its file is large.
+//! Delivery of a dataset. The digest of a large file is computed here, and that of a large frame is waited for.
 //!
-//! Invariant: a file is read once in a process, however often its dataset is delivered, and the digest stays the
+//! Invariant: a digest is computed once in a process, however often its dataset is delivered, and stays the
 //! same. A dataset whose delivery is in doubt is therefore sent again unchanged.
 
 use std::cell::RefCell;
@@ -8,8 +8,12 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use crate::capture::file_digest::{DigestSource, FileStamp, fallback_warning};
-use crate::model::dataset::{DatasetRecord, FileVersion};
+#[cfg(feature = "polars")]
+use crate::capture::background_digest;
+use crate::capture::file_digest::{
+    DigestSource, FileStamp, fallback_warning, rows_fallback_warning,
+};
+use crate::model::dataset::{DatasetRecord, FileVersion, LateDigest, RowsTicket};
 use crate::shipper::Delivery;
 use crate::shipper::batch::Artifact;
 use crate::store::{StoreError, StoredRun};
@@ -18,10 +22,10 @@ use crate::warnings::{WarningLog, warn_without_dedup};
 /// Number of digests that are kept at most.
 const MAX_KEPT_DIGESTS: usize = 1024;
 
-/// Digests of the files that were read.
+/// Digests that were not known when their datasets were logged.
 #[derive(Default)]
-pub(in crate::shipper) struct FileDigests {
-    digests: RefCell<FxHashMap<FileVersion, String>>,
+pub(in crate::shipper) struct LateDigests {
+    digests: RefCell<FxHashMap<LateDigest, String>>,
     warning_log: RefCell<WarningLog>,
 }
 
@@ -39,43 +43,58 @@ impl Delivery {
         let record: DatasetRecord =
             serde_json::from_slice(&bytes).map_err(|error| unreadable_error(&error))?;
         let input = record
-            .into_input(|dataset, file, fallback| self.file_digests.find(dataset, file, fallback));
+            .into_input(|dataset, late, fallback| self.late_digests.find(dataset, late, fallback));
         self.store.log_inputs(run, &[input]).await
     }
 }
 
-impl FileDigests {
-    /// Returns the digest of a file, or the fallback if the file is no longer as it was.
+impl LateDigests {
+    /// Returns the digest, or the fallback if the file is no longer as it was, or the rows are gone.
     pub(in crate::shipper) fn find(
         &self,
         dataset: &str,
-        file: FileVersion,
+        late: LateDigest,
         fallback: String,
     ) -> String {
-        if let Some(known) = self.digests.borrow().get(&file) {
+        if let Some(known) = self.digests.borrow().get(&late) {
             return known.clone();
         }
-        let digest = match compute_digest(&file) {
-            Ok(digest) => digest,
-            Err(error) => {
-                let admitted = self
-                    .warning_log
-                    .borrow_mut()
-                    .admit("dataset digest", dataset);
-                if let Some(end) = admitted {
-                    let warning = fallback_warning(dataset, Path::new(&file.path), &error);
-                    warn_without_dedup(format!("{warning}{end}"));
-                }
-                fallback
+        let found = match &late {
+            LateDigest::File(file) => compute_digest(file)
+                .map_err(|error| fallback_warning(dataset, Path::new(&file.path), &error)),
+            LateDigest::Rows(rows) => {
+                wait_for_rows(*rows).map_err(|reason| rows_fallback_warning(dataset, &reason))
             }
         };
+        let digest = found.unwrap_or_else(|warning| {
+            let admitted = self
+                .warning_log
+                .borrow_mut()
+                .admit("dataset digest", dataset);
+            if let Some(end) = admitted {
+                warn_without_dedup(format!("{warning}{end}"));
+            }
+            fallback
+        });
         let mut kept = self.digests.borrow_mut();
         if kept.len() >= MAX_KEPT_DIGESTS {
             kept.clear();
         }
-        kept.insert(file, digest.clone());
+        kept.insert(late, digest.clone());
         digest
     }
+}
+
+/// Returns the digest of rows that this process has logged, once it is computed; else the reason why there is none.
+#[cfg(feature = "polars")]
+fn wait_for_rows(rows: RowsTicket) -> Result<String, String> {
+    background_digest::wait(rows)
+}
+
+/// Returns the reason why there is no digest: a program that logs no frames has none.
+#[cfg(not(feature = "polars"))]
+fn wait_for_rows(_rows: RowsTicket) -> Result<String, String> {
+    Err("another process logged it".to_owned())
 }
 
 fn compute_digest(version: &FileVersion) -> std::io::Result<String> {
@@ -95,5 +114,21 @@ fn compute_digest(version: &FileVersion) -> std::io::Result<String> {
 fn unreadable_error(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Rejected {
         reason: format!("its record in the journal's directory cannot be read: {error}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_process_that_was_killed_have_the_digest_of_their_description() {
+        let rows = RowsTicket {
+            process: 1,
+            number: 0,
+        };
+        let digests = LateDigests::default();
+        let found = digests.find("wine", LateDigest::Rows(rows), "0b8295ee".to_owned());
+        assert_eq!(found, "0b8295ee");
     }
 }

@@ -19,7 +19,7 @@ use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::checkpoints::KnownCheckpoints;
 use crate::shipper::deliver::copy_check;
-use crate::shipper::deliver::datasets::FileDigests;
+use crate::shipper::deliver::datasets::LateDigests;
 use crate::shipper::deliver::models::KnownModels;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
@@ -61,7 +61,7 @@ pub(crate) struct Delivery {
     pub(in crate::shipper) has_progress: bool,
     /// Number of consecutive requests that failed because another client interfered.
     contested_in_row: u32,
-    pub(in crate::shipper) file_digests: FileDigests,
+    pub(in crate::shipper) late_digests: LateDigests,
     pub(in crate::shipper) models: KnownModels,
     pub(in crate::shipper) checkpoints: KnownCheckpoints,
 }
@@ -75,7 +75,7 @@ impl Delivery {
             announcements: Announcements::new(quiet),
             has_progress: false,
             contested_in_row: 0,
-            file_digests: FileDigests::default(),
+            late_digests: LateDigests::default(),
             models: KnownModels::default(),
             checkpoints: KnownCheckpoints::default(),
         }

@@ -246,7 +246,7 @@ impl Delivery {
         let connected = self.store.log_output(run, &model.model_id, record.step);
         faults.keep(connected.await, "but no output of its run")?;
         let metrics: Vec<_> = { record.metrics.iter() }
-            .map(|metric| metric.to_metric(|name, file, or| self.file_digests.find(name, file, or)))
+            .map(|metric| metric.to_metric(|name, late, or| self.late_digests.find(name, late, or)))
             .collect();
         if !metrics.is_empty() {
             let logged = self.store.log_model_metrics(run, &model, &metrics).await;
