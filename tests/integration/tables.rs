@@ -1,6 +1,7 @@
 //! Tables: read back by MLflow's own Python client, each row exactly once and in order, whatever happens.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlflow::testing::fake;
 use mlflow::{blocking, flush, start_run};
@@ -305,6 +306,62 @@ fn a_table_where_another_file_is_costs_its_rows_alone() {
         warnings.contains("rows cannot be appended") && warnings.contains("t.json"),
         "{warnings}"
     );
+}
+
+/// Regression: the rows behind the text were appended before the text replaced the table, and were lost without a line.
+#[test]
+fn a_text_between_rows_of_its_path_stays_between_them() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        run.log_table([json!({"a": 1})], "t.json");
+        run.log_table([json!({"a": 5})], "u.json");
+        run.log_text(r#"{"columns": ["a"], "data": [[100]]}"#, "t.json");
+        run.log_table([json!({"a": 2})], "t.json");
+        run.log_table([json!({"a": 6})], "u.json");
+        run.log_table([json!({"a": 3})], "t.json");
+        drop(run);
+        fake.runs()
+    });
+    assert_eq!(warnings, [""; 0]);
+    let rows = |path: &str| runs[0].table::<Value>(path).expect("a table");
+    assert_eq!(
+        rows("t.json"),
+        [json!({"a": 100}), json!({"a": 2}), json!({"a": 3})]
+    );
+    assert_eq!(rows("u.json"), [json!({"a": 5}), json!({"a": 6})]);
+}
+
+/// Regression: a text that waited for the store replaced rows that were logged after it.
+#[test]
+fn a_text_that_waits_is_stored_before_the_rows_behind_it() {
+    let server = Server::shared();
+    let puts = AtomicUsize::new(0);
+    let proxy = Proxy::start(server.url(), move |request: &Request| {
+        let is_table = request.line.starts_with("PUT ") && request.line.contains("/t.json");
+        (is_table && puts.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::Status(500))
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let uri = proxy.url();
+    let ended = folder.run(
+        SCRIPTED,
+        &[
+            "start one",
+            "text t.json {\"columns\":[\"id\"],\"data\":[[100]]}",
+            "row t.json 0 2",
+            "end one",
+        ],
+        &[
+            ("MLFLOW_TRACKING_URI", &*uri),
+            ("MLFLOW_EXPERIMENT_NAME", &*experiment),
+        ],
+    );
+    assert!(ended.success, "{}", ended.stderr);
+    let table = load_with_python(server.url(), &experiment, "t.json");
+    let rows = table["rows"].as_array().expect("rows");
+    let ids: Vec<_> = rows.iter().map(|row| &row[0]).collect();
+    assert_eq!(ids, [100, 0, 1], "{}", ended.stderr);
 }
 
 /// Regression: both became the table `a_b.json`.

@@ -15,7 +15,7 @@ use crate::journal::entry_log::EntryWriter;
 use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, decode_last_step};
 use crate::journal::user_files;
 use crate::model::limits;
-use crate::model::{ArtifactKind, Metric, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, Metric, Param, PathNamespace, RunStatus, Tag};
 use crate::shipper::chosen_steps::ChosenSteps;
 use crate::store::{ArtifactContent, Batch, BatchLimits};
 
@@ -344,23 +344,30 @@ impl RunBatch {
         self.gather_table_rows();
     }
 
-    /// Moves the rows of each table behind the first ones of that table, so that one upload takes them all.
+    /// Moves the rows of each table behind the first ones of that table, so that one upload takes them all. Rows stay behind
+    /// a file that was logged to the path of their table before them.
     fn gather_table_rows(&mut self) {
         let mut firsts: FxHashMap<&str, u64> = FxHashMap::default();
-        let mut places = Vec::with_capacity(self.artifacts.len());
+        let mut places = FxHashMap::default();
+        let mut is_any_moved = false;
         for artifact in &self.artifacts {
+            let sequence = artifact.sequence;
             let first = match artifact.table() {
-                Some(path) => *firsts.entry(path).or_insert(artifact.sequence),
-                None => artifact.sequence,
+                Some(path) => *firsts.entry(path).or_insert(sequence),
+                None => {
+                    if let Some(path) = artifact.table_or_file() {
+                        firsts.remove(path);
+                    }
+                    sequence
+                }
             };
-            places.push((artifact.sequence, first));
+            is_any_moved |= first != sequence;
+            places.insert(sequence, first);
         }
-        if firsts.is_empty() {
-            return;
+        if is_any_moved {
+            let artifacts = &mut self.artifacts;
+            artifacts.sort_by_key(|artifact| places.get(&artifact.sequence).copied());
         }
-        let places: FxHashMap<u64, u64> = places.into_iter().collect();
-        let artifacts = &mut self.artifacts;
-        artifacts.sort_by_key(|artifact| places.get(&artifact.sequence).copied());
     }
 
     /// Takes out the entries that the store would refuse, so that the rest can be sent in full batches.
@@ -681,6 +688,13 @@ struct Remaining<'a> {
 }
 
 impl Artifact {
+    /// Returns the path of the table to which the artifact appends rows, or of the file that it replaces, which may be a
+    /// table; `None` for any other kind of artifact.
+    pub(in crate::shipper) fn table_or_file(&self) -> Option<&str> {
+        let is_file = self.kind.namespace() == Some(PathNamespace::Artifacts);
+        self.table().or_else(|| is_file.then_some(&*self.path))
+    }
+
     /// Returns the path of the table to which the artifact appends rows; `None` for any other kind of artifact.
     pub(in crate::shipper) fn table(&self) -> Option<&str> {
         match self.kind {

@@ -7,8 +7,8 @@
 //! 2. If the paths of two artifacts of a run collide, i.e. if they are equal or one is a folder of the other, the
 //!    later upload begins after the earlier one has ended. The store receives them in their order. The record of
 //!    a logged model, whose path is a folder of its files' paths, therefore comes after all of them.
-//! 3. After a failure of rows of a table, no later rows of that table are tried, and after one of a file of a
-//!    checkpoint, the end of that checkpoint is not.
+//! 3. After a failure of rows of a table, neither later rows of that table nor a file of its path are tried, after one of a
+//!    file, no rows of its path, and after one of a file of a checkpoint, not the end of that checkpoint.
 //! 4. After a failure that concerns all artifacts, no further upload begins. Uploads in flight are waited for,
 //!    so that no artifact that has arrived is sent again.
 
@@ -68,8 +68,7 @@ impl Delivery {
         let mut waiting = uploads.iter().zip(&mut outcomes).peekable();
         let mut in_flight: Vec<&Upload<'_>> = Vec::new();
         let mut running = FuturesUnordered::new();
-        let mut failed_tables: Vec<(&str, &str)> = Vec::new();
-        let mut failed_checkpoints: Vec<u64> = Vec::new();
+        let mut failed: Vec<&Upload<'_>> = Vec::new();
         let mut is_stopped = false;
         let progress = &self.stats().uploads;
         loop {
@@ -79,11 +78,7 @@ impl Delivery {
                 && let Some((upload, outcome)) =
                     waiting.next_if(|(next, _)| !in_flight.iter().any(|one| do_collide(one, next)))
             {
-                if table(upload).is_some_and(|table| failed_tables.contains(&table))
-                    || first(upload)
-                        .and_then(Artifact::ended_checkpoint)
-                        .is_some_and(|call| failed_checkpoints.contains(&call))
-                {
+                if failed.iter().any(|earlier| must_follow(upload, earlier)) {
                     continue;
                 }
                 in_flight.push(upload);
@@ -98,8 +93,7 @@ impl Delivery {
             in_flight.retain(|one| !std::ptr::eq(*one, upload));
             is_stopped |= ended.iter().any(UploadOutcome::concerns_all);
             if !ended.iter().all(UploadOutcome::is_settled) {
-                failed_tables.extend(table(upload));
-                failed_checkpoints.extend(first(upload).and_then(Artifact::checkpoint_of_file));
+                failed.push(upload);
             }
             *outcome = Some(ended);
         }
@@ -205,13 +199,18 @@ impl Delivery {
     }
 }
 
-fn first<'a>(&(_, artifacts): &Upload<'a>) -> Option<&'a Artifact> {
-    artifacts.first()
-}
-
-/// Returns the run and the table to which an upload appends rows; `None` for any other upload.
-fn table<'a>(&(run, artifacts): &Upload<'a>) -> Option<(&'a str, &'a str)> {
-    Some((&run.run_id, artifacts.first()?.table()?))
+/// Returns true if an upload has to wait until an earlier one has succeeded.
+fn must_follow((run, artifacts): &Upload<'_>, (other_run, earlier): &Upload<'_>) -> bool {
+    let (Some(one), Some(other)) = (artifacts.first(), earlier.first()) else {
+        return false;
+    };
+    let path = one.table_or_file();
+    let is_of_table = path.is_some()
+        && path == other.table_or_file()
+        && (one.table().is_some() || other.table().is_some());
+    let ended = one.ended_checkpoint();
+    let ends_checkpoint = ended.is_some() && ended == other.checkpoint_of_file();
+    run.run_id == other_run.run_id && (is_of_table || ends_checkpoint)
 }
 
 /// Returns true if the order of two uploads matters to the store.

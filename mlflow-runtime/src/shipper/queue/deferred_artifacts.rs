@@ -6,7 +6,8 @@
 //! 2. While the whole artifact store is unavailable (a bucket, a disk), one artifact is tried per interval,
 //!    each in its turn; all others, new ones included, wait without a try.
 //! 3. Of two artifacts with the same path, the newer one replaces the older one. The rows of a table are tried
-//!    in the order in which they were logged instead, and the end of a checkpoint after all of its files.
+//!    in the order in which they were logged instead, as is a file at the path of their table, and the end of a checkpoint
+//!    after all of its files.
 //! 4. A waiting artifact is recorded in [segments of its own](crate::journal::entry_log), so that it pins
 //!    none of the segments that it was read from. Its bytes are in a file if the journal is on a disk.
 
@@ -59,6 +60,11 @@ impl DeferredArtifact {
     fn table(&self) -> Option<(&str, &str)> {
         Some((&self.run.run_id, self.artifact.table()?))
     }
+
+    /// Returns the run and the path of the table, or of the file that may be one; `None` for any other kind of artifact.
+    fn table_or_file(&self) -> Option<(&str, &str)> {
+        Some((&self.run.run_id, self.artifact.table_or_file()?))
+    }
 }
 
 /// State of the artifact store, as last observed.
@@ -97,13 +103,13 @@ impl DeferredArtifacts {
     /// Returns the number of artifacts that are blocked until a person acts, with the rows that wait for blocked
     /// rows of their table, and the ends of checkpoints that wait for blocked files.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
-        let first_rows = self.first_rows();
+        let firsts = self.firsts_of_tables();
         let blocked_files: FxHashSet<u64> = { self.waiting.iter() }
             .filter(|deferred| deferred.is_blocked())
             .filter_map(|deferred| deferred.artifact.checkpoint_of_file())
             .collect();
         let is_blocked = |deferred: &&DeferredArtifact| {
-            let front = first_rows.get(&deferred.table()).copied();
+            let front = firsts.get(&deferred.table_or_file()).copied();
             let ended = deferred.artifact.ended_checkpoint();
             front.unwrap_or(deferred).is_blocked()
                 || ended.is_some_and(|call| blocked_files.contains(&call))
@@ -137,51 +143,55 @@ impl DeferredArtifacts {
         place.unavailable_until = place.unavailable_until.map(|until| until.min(at));
     }
 
-    /// Returns true if `artifact` holds rows of a table, and earlier rows of that table wait here, or if it ends a
-    /// checkpoint of which files wait here.
+    /// Returns true if `artifact` holds rows of a table, and earlier rows or a file of that path wait here, if it is a file,
+    /// and earlier rows of that path wait here, or if it ends a checkpoint of which files wait here.
     pub(in crate::shipper) fn must_wait(&self, run_id: &str, artifact: &Artifact) -> bool {
         if let Some(call) = artifact.ended_checkpoint() {
             let mut waiting = self.waiting.iter();
             return waiting.any(|deferred| deferred.artifact.checkpoint_of_file() == Some(call));
         }
-        let table = artifact.table().map(|path| (run_id, path));
+        let appends = artifact.table().is_some();
+        let table = artifact.table_or_file().map(|path| (run_id, path));
         table.is_some_and(|table| {
-            let is_earlier = |deferred: &DeferredArtifact| {
-                deferred.table() == Some(table) && deferred.artifact.sequence < artifact.sequence
+            let is_before = |deferred: &DeferredArtifact| {
+                deferred.table_or_file() == Some(table)
+                    && (appends || deferred.table().is_some())
+                    && deferred.artifact.sequence < artifact.sequence
             };
-            self.waiting.iter().any(is_earlier)
+            self.waiting.iter().any(is_before)
         })
     }
 
-    /// Returns the artifacts that may be tried: all but the rows for which earlier rows of their table wait here, and
+    /// Returns the artifacts that may be tried: all but the rows and files of a table for which earlier ones wait here, and
     /// the ends of checkpoints of which files wait here.
     fn fronts(&self) -> impl Iterator<Item = &DeferredArtifact> {
-        let first_rows = self.first_rows();
+        let firsts = self.firsts_of_tables();
         let files: FxHashSet<u64> = { self.waiting.iter() }
             .filter_map(|deferred| deferred.artifact.checkpoint_of_file())
             .collect();
         self.waiting.iter().filter(move |deferred| {
-            let front = first_rows.get(&deferred.table());
+            let front = firsts.get(&deferred.table_or_file());
             let ended = deferred.artifact.ended_checkpoint();
             front.is_none_or(|front| std::ptr::eq(*front, *deferred))
                 && ended.is_none_or(|call| !files.contains(&call))
         })
     }
 
-    /// Returns the earliest rows that wait, of each table.
-    fn first_rows(&self) -> FxHashMap<Option<(&str, &str)>, &DeferredArtifact> {
-        let mut first_rows: FxHashMap<_, &DeferredArtifact> = FxHashMap::default();
-        for deferred in self
-            .waiting
-            .iter()
-            .filter(|deferred| deferred.table().is_some())
-        {
-            let first = first_rows.entry(deferred.table()).or_insert(deferred);
-            if deferred.artifact.sequence < first.artifact.sequence {
+    /// Returns the earliest rows or file of each table of which rows wait.
+    fn firsts_of_tables(&self) -> FxHashMap<Option<(&str, &str)>, &DeferredArtifact> {
+        let rows = self.waiting.iter().filter(|one| one.table().is_some());
+        let mut firsts: FxHashMap<_, _> = rows.map(|one| (one.table(), one)).collect();
+        if firsts.is_empty() {
+            return firsts;
+        }
+        for deferred in &self.waiting {
+            if let Some(first) = firsts.get_mut(&deferred.table_or_file())
+                && deferred.artifact.sequence < first.artifact.sequence
+            {
                 *first = deferred;
             }
         }
-        first_rows
+        firsts
     }
 
     pub(in crate::shipper) fn take_due(&mut self, now: Instant) -> Option<DeferredArtifact> {
