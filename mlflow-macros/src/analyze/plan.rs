@@ -284,13 +284,21 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, err
             *span,
             "`metrics()` is empty: write `metrics(\"first\", \"second\")`, or remove it",
         ),
-        ReturnedValue::Tuple(length) if metrics.len() != length => errors.push_at(
-            *span,
-            format!(
-                "`metrics(…)` names {} values, but the function returns {length}",
-                metrics.len()
-            ),
-        ),
+        // The first element may be a model, whose numbers are no measurements.
+        ReturnedValue::Tuple {
+            length,
+            may_begin_with_model,
+        } if metrics.len() != length
+            && !(may_begin_with_model && metrics.len() + 1 == length) =>
+        {
+            errors.push_at(
+                *span,
+                format!(
+                    "`metrics(…)` names {} values, but the function returns {length}",
+                    metrics.len()
+                ),
+            );
+        }
         ReturnedValue::Number if arguments.metric.is_none() => errors.push_at(
             *span,
             "`metrics(…)` names the elements of a tuple, but the function returns one number: write `metric = \"name\"`",

@@ -285,7 +285,11 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
 pub(crate) enum ReturnedValue {
     Nothing,
     Number,
-    Tuple(usize),
+    Tuple {
+        length: usize,
+        /// True if the type of the first element is no number, and others follow that may be measurements of it.
+        may_begin_with_model: bool,
+    },
     Other,
 }
 
@@ -302,7 +306,15 @@ pub(crate) fn returned_value(output: &ReturnType) -> ReturnedValue {
     match ty {
         Type::Never(_) => ReturnedValue::Nothing,
         Type::Tuple(tuple) if tuple.elems.is_empty() => ReturnedValue::Nothing,
-        Type::Tuple(tuple) => ReturnedValue::Tuple(tuple.elems.len()),
+        Type::Tuple(tuple) => {
+            let first = tuple.elems.first().map(strip_groups);
+            let option = first.and_then(|first| only_argument(first, "Option"));
+            let is_number = option.or(first).is_some_and(is_number);
+            ReturnedValue::Tuple {
+                length: tuple.elems.len(),
+                may_begin_with_model: tuple.elems.len() > 2 && !is_number,
+            }
+        }
         ty if is_number(ty) => ReturnedValue::Number,
         _ => ReturnedValue::Other,
     }

@@ -77,8 +77,9 @@ pub trait LogAsInput {
 /// ```
 ///
 /// `Box`, `Rc` and `Arc` of such a type are logged in the same way, and so is each element of one `Option`, `Vec` or
-/// array, not of one inside another, and the first element of a pair. Numbers of the returned value become metrics as ever: a model's own, if its
-/// type implements `Serialize`, or those of the second element of a pair.
+/// array, not of one inside another, and the first element of a tuple. Numbers of the returned value become metrics as ever:
+/// a model's own, if its type implements `Serialize`, or those behind the model in the tuple, of up to eight elements:
+/// `metrics("accuracy", "auc")` names those of a `(Perceptron, f64, f64)`.
 ///
 /// `log_model = false` in the attribute keeps the metrics and logs no model, `skip_return` logs neither. An argument is
 /// never logged as a model, because the function has not made it. In a run that [ranks](crate::distributed) share, rank 0

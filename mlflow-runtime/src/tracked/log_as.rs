@@ -70,11 +70,37 @@ impl<T: LogAsModel, const N: usize> Models for [T; N] {
     }
 }
 
-/// A model with what was measured of it.
+macro_rules! tuples {
+    ($(($($number:ident $position:tt),+))*) => {$(
+        /// A model with what was measured of it.
+        impl<M: LogAsModel, $($number),+> Models for (M, $($number,)+) {
+            fn to_models(&self) -> Vec<Model> {
+                self.0.to_models()
+            }
+        }
+
+        impl<M: LogAsModel, $($number: Serialize),+> NumbersBesideModel for &&&&Capture<'_, (M, $($number,)+)> {
+            fn __mlflow_numbers(&self) -> Numbers {
+                numbers_of(&($(&self.0.$position,)+))
+            }
+        }
+    )*};
+}
+
+/// A model with one measurement, which is no sequence.
 impl<M: LogAsModel, N> Models for (M, N) {
     fn to_models(&self) -> Vec<Model> {
         self.0.to_models()
     }
+}
+
+tuples! {
+    (A 1, B 2)
+    (A 1, B 2, C 3)
+    (A 1, B 2, C 3, D 4)
+    (A 1, B 2, C 3, D 4, E 5)
+    (A 1, B 2, C 3, D 4, E 5, F 6)
+    (A 1, B 2, C 3, D 4, E 5, F 6, G 7)
 }
 
 /// Argument of a tracked function, which may be an input.
@@ -128,7 +154,7 @@ impl<T: ?Sized> NotAModel for ModelProbe<'_, T> {
 
 /// Numbers beside a model: those of the model itself are no measurements.
 pub trait NumbersBesideModel {
-    /// Returns the numbers of the second element of a pair.
+    /// Returns the numbers behind the first element of a tuple.
     fn __mlflow_numbers(&self) -> Numbers;
 }
 

@@ -133,6 +133,29 @@ fn a_returned_model_is_an_output_and_its_numbers_are_metrics() {
     assert_eq!(last_metrics(&runs[4]), [("later.0", 0.5)]);
 }
 
+/// Regression: of a model in front of several numbers, neither the model nor the numbers were logged.
+#[test]
+fn a_model_in_front_of_several_numbers_is_logged_with_them() {
+    #[tracked(metrics("accuracy", "auc"))]
+    fn named() -> Result<(Net, f64, f64), String> {
+        Ok((Net(1.0), 0.5, 0.75))
+    }
+    #[tracked]
+    fn unnamed() -> (Box<Net>, f64, Option<u32>, bool) {
+        (Box::new(Net(1.0)), 0.5, Some(7), true)
+    }
+    let fake = fake();
+    assert!(named().is_ok());
+    unnamed();
+    let runs = fake.runs();
+    assert_eq!(models_of(&runs), [vec!["net"], vec!["net"]]);
+    assert_eq!(last_metrics(&runs[0]), [("accuracy", 0.5), ("auc", 0.75)]);
+    assert_eq!(
+        last_metrics(&runs[1]),
+        [("unnamed.0", 0.5), ("unnamed.1", 7.0), ("unnamed.2", 1.0)]
+    );
+}
+
 #[test]
 fn pointers_options_and_collections_are_looked_through() {
     #[tracked]
