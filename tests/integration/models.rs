@@ -677,6 +677,16 @@ fn a_param_whose_formatting_panics_and_a_reserved_tag_do_no_harm() {
     assert_eq!(models[0].params["layers"], "4");
 }
 
+/// Regression: Python's client could not read a model with a signature that had no fields.
+#[test]
+fn a_signature_without_fields_is_none() {
+    let model = Model::new("net").bytes("a.bin", [1]);
+    let (models, warnings) = logged(&model.signature(Signature::new()));
+    assert_eq!(warnings, [""; 0]);
+    let mlmodel = String::from_utf8_lossy(&models[0].files["MLmodel"]);
+    assert!(!mlmodel.contains("signature"), "{mlmodel}");
+}
+
 #[test]
 fn a_model_that_cannot_be_logged_is_one_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -90,16 +90,19 @@ impl LiveRun<'_> {
             );
         }
         let flavors = self.flavors(name, flavor.as_ref(), &files);
-        let signature = signature.as_ref().and_then(|signature| {
-            let warn = |fault: String| {
-                self.tracker.warn_left_out(
-                    "model signature",
-                    name,
-                    format_args!("it is left out: {fault}"),
-                );
-            };
-            signature.to_json().map_err(warn).ok()
-        });
+        let signature = signature
+            .as_ref()
+            .filter(|given| !given.is_empty())
+            .and_then(|signature| {
+                let warn = |fault: String| {
+                    self.tracker.warn_left_out(
+                        "model signature",
+                        name,
+                        format_args!("it is left out: {fault}"),
+                    );
+                };
+                signature.to_json().map_err(warn).ok()
+            });
         let example = self.input_example(name, input_example.as_ref(), &files);
         if let Some(json) = &example {
             let content = FileContent::Bytes(json.as_bytes());

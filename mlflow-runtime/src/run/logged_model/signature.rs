@@ -114,6 +114,10 @@ impl Field {
         matches!(self, Self::Tensor { .. })
     }
 
+    fn has_negative_length(&self) -> bool {
+        matches!(self, Self::Tensor { shape, .. } if shape.iter().any(|length| *length < -1))
+    }
+
     fn to_json(&self) -> FieldJson<'_> {
         match self {
             Self::Column { name, column_type } => FieldJson::Column {
@@ -183,6 +187,11 @@ impl Signature {
         self
     }
 
+    /// Returns true if there is neither an input nor an output. MLflow reads no such signature.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inputs.is_empty() && self.outputs.is_empty()
+    }
+
     /// Returns the signature as `MLmodel` holds it, or the reason why MLflow could not read it.
     pub(super) fn to_json(&self) -> Result<Value, String> {
         let Self { inputs, outputs } = self;
@@ -213,6 +222,9 @@ fn find_fault(fields: &[Field]) -> Option<&'static str> {
     let is_unnamed = |field: &Field| field.name().is_empty();
     if fields.iter().any(is_unnamed) && (tensors == 0 || fields.len() > 1) {
         return Some("have a field without a name, which only a single tensor may be");
+    }
+    if fields.iter().any(Field::has_negative_length) {
+        return Some("have a dimension below -1; a dimension of any length is -1");
     }
     None
 }
@@ -245,11 +257,11 @@ mod tests {
             mixed.to_json(),
             Err("its inputs mix columns and tensors".to_owned())
         );
-        assert!(
-            Signature::new()
-                .input_column("", ColumnType::Long)
-                .to_json()
-                .is_err()
-        );
+        for refused in [
+            Signature::new().input_column("", ColumnType::Long),
+            Signature::new().output_tensor("y", TensorType::Float32, &[-5, 2]),
+        ] {
+            assert!(refused.to_json().is_err(), "{refused:?}");
+        }
     }
 }
