@@ -286,6 +286,32 @@ fn a_row_that_cannot_be_written_costs_no_other() {
     );
 }
 
+/// Regression: one such integer made the whole table unreadable for Python's client.
+#[test]
+fn an_integer_that_python_cannot_read_costs_its_row_alone() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        run.log_table([u128::from(u64::MAX)], "t.json");
+        run.log_table([i128::from(i64::MIN), i128::from(i64::MIN) - 1], "t.json");
+        run.log_table([i128::MAX], "t.json");
+        run.log_table([u128::MAX], "u.json");
+        drop(run);
+        fake.runs()
+    });
+    assert_eq!(
+        runs[0].artifacts["t.json"],
+        br#"{"columns":["0"],"data":[[18446744073709551615],[-9223372036854775808]]}"#
+    );
+    assert_eq!(runs[0].artifacts["u.json"], br#"{"columns":[],"data":[]}"#);
+    let warnings = warnings.join("\n");
+    assert!(
+        warnings.contains("row 1 is left out")
+            && warnings.contains("the integer -9223372036854775809 has more than 64 bits"),
+        "{warnings}"
+    );
+}
+
 #[test]
 fn a_table_where_another_file_is_costs_its_rows_alone() {
     let fake = fake();
