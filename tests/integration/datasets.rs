@@ -400,6 +400,27 @@ fn a_part_that_is_left_out_is_told_without_a_subscriber() {
     assert_eq!(lines.len(), 2, "{}", ended.stderr);
 }
 
+/// Regression: a server refused the input for ever, because a tag of it came twice.
+#[test]
+fn of_two_tags_with_one_key_the_last_one_counts() {
+    let (server, experiment) = (Server::shared(), unique());
+    let folder = Folder::new();
+    let ended = folder.run(
+        SCRIPTED,
+        &["start one", "tagged d", "end one"],
+        &[
+            ("MLFLOW_TRACKING_URI", server.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    let inputs = inputs_of(server, &experiment);
+    let tags: Vec<_> = { inputs[0].tags.iter() }
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(tags, [("mlflow.data.context", "training"), ("split", "b")]);
+}
+
 #[test]
 fn no_secret_is_logged() {
     let token = format!("ghp_{}", "a1B2".repeat(9));

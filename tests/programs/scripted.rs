@@ -25,6 +25,7 @@
 //! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
 //! array NAME          logs an array with targets as a dataset
 //! misfit NAME         logs an array as a dataset whose shape does not fit and whose profile has a NaN
+//! tagged NAME         logs a dataset with two tags of one key, one of which is also the context
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
 //! register NAME AS PATH  logs a file as a model, and registers it
 //! promote NAME AS ALIAS PATH  logs a file or folder as a model, and registers it with an alias and a tag
@@ -207,6 +208,10 @@ fn main() {
             ["evaluates", id] => run().log_model_input(id),
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
             ["fit", name] => drop(fit(Dataset::from_slice(name, &[0.5_f32, 1.5]), name)),
+            ["tagged", name] => {
+                let dataset = Dataset::new(name).tag("split", "a").tag("split", "b");
+                run().log_input(&dataset.tag("mlflow.data.context", "mine"), "training");
+            }
             ["misfit", name] => {
                 let dataset = Dataset::from_slice(name, &[1.0, 2.0, 3.0, 4.0])
                     .shape(&[3, 2])

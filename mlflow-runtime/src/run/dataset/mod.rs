@@ -327,7 +327,8 @@ impl Dataset {
         self.profile("num_rows", rows)
     }
 
-    /// Adds a tag to the use of the dataset as an input of a run.
+    /// Adds a tag to the use of the dataset as an input of a run. A later tag with the same key replaces it, and the context
+    /// of the input is the tag `mlflow.data.context`.
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self

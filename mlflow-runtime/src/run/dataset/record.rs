@@ -157,14 +157,15 @@ impl LiveRun<'_> {
         });
         let context = Some((tag_keys::DATASET_CONTEXT, context));
         let context = context.filter(|(_, context)| !context.is_empty());
-        let tags = { tags.iter() }
-            .map(|(key, value)| (&**key, &**value))
-            .chain(context)
-            .map(|(key, value)| Tag {
-                key: text("dataset tag", key, limits::INPUT_TAG_KEY_CHARS),
-                value: text("dataset tag", value, limits::INPUT_TAG_VALUE_CHARS),
-            })
-            .collect();
+        let given = tags.iter().map(|(key, value)| (&**key, &**value));
+        // A server refuses an input with a tag that is there twice. The last one counts, as in the file.
+        let mut tags: Vec<Tag> = Vec::new();
+        for (key, value) in given.chain(context) {
+            let key = text("dataset tag", key, limits::INPUT_TAG_KEY_CHARS);
+            let value = text("dataset tag", value, limits::INPUT_TAG_VALUE_CHARS);
+            tags.retain(|earlier| earlier.key != key);
+            tags.push(Tag { key, value });
+        }
         DatasetRecord {
             digest,
             source_type,
