@@ -108,6 +108,44 @@ fn of_artifacts_with_one_path_the_last_one_stays() {
 }
 
 /// Checks that artifacts which failed while others were uploaded arrive later, and are counted once.
+/// Regression: the server answers 500 to such a path, so the artifact waited for ever.
+#[test]
+fn an_artifact_whose_path_is_a_folder_or_in_a_file_is_refused() {
+    let server = Server::shared();
+    let folder = Folder::new();
+    let experiment = unique();
+    let ended = folder.run(
+        SCRIPTED,
+        &[
+            "start r",
+            "text a/b x",
+            "flush 60",
+            "text a y",
+            "text a/b/c/d z",
+            "text e w",
+            "end r",
+        ],
+        &[
+            ("MLFLOW_TRACKING_URI", server.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    let line = "has refused 2 values, kept in";
+    assert!(
+        ended.success && ended.stderr.contains(line),
+        "{}",
+        ended.stderr
+    );
+    let reason = "artifact \"a\" is rejected for good: the run has a folder of that name; choose another path";
+    assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+    let api = server.api();
+    let runs = api.runs(&api.experiment(&experiment));
+    let run = api.run(&runs[0].0);
+    let paths: Vec<_> = run.artifacts.keys().collect();
+    assert_eq!(paths, ["a/b", "e"]);
+}
+
 #[test]
 fn artifacts_that_fail_beside_others_arrive_later() {
     let server = Server::shared();

@@ -366,6 +366,34 @@ pub(super) async fn list_folder(
     listed.map_err(into_store_error)
 }
 
+/// Returns the refusal of an artifact whose path is a folder, or has a file as a folder; `None` if nothing is known of such a
+/// conflict.
+pub(super) async fn find_path_conflict(
+    store: &impl Catalog,
+    run_id: &str,
+    path: &str,
+) -> Option<StoreError> {
+    let folders = path.match_indices('/').map(|(end, _)| end);
+    let mut parent = "";
+    for end in folders.chain([path.len()]) {
+        let part = path.get(..end)?;
+        let listed = store.list_artifacts(run_id, parent).await.ok()?;
+        let found = listed.iter().find(|file| file.path == part)?;
+        let reason = match (end == path.len(), found.is_dir) {
+            (true, true) => "the run has a folder of that name".to_owned(),
+            (false, false) => format!("the run has a file {part:?}, which cannot be a folder, too"),
+            (true, false) | (false, true) => {
+                parent = part;
+                continue;
+            }
+        };
+        return Some(StoreError::Rejected {
+            reason: format!("{reason}; choose another path").into(),
+        });
+    }
+    None
+}
+
 /// Registers a logged model, and returns the number of the version; see [`Store::register_model`].
 pub(super) async fn register_model(
     store: &impl Registry,

@@ -31,21 +31,17 @@ pub(super) async fn put_artifact(
     run: &StoredRun,
     path: &str,
     content: ArtifactContent<'_>,
-) -> Result<(), StoreError> {
+) -> Result<(), RequestError> {
     validate::check_artifact_path(path)?;
-    let scheme = uri::scheme(&run.artifact_uri);
-    match scheme {
+    match uri::scheme(&run.artifact_uri) {
         Some("mlflow-artifacts") => {
             put_through_server(http, run, path, &UploadContent::from(content)).await
         }
-        None => put_in_directory(http, &run.artifact_uri, path, content).await,
-        Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
-            put_in_directory(http, &run.artifact_uri, path, content).await
-        }
-        Some(_) => {
+        Some(scheme) if !scheme.eq_ignore_ascii_case("file") => {
             let content = UploadContent::from(content);
-            put_in_bucket(http, UploadOwner::Run, run, path, &content).await
+            Ok(put_in_bucket(http, UploadOwner::Run, run, path, &content).await?)
         }
+        _ => Ok(put_in_directory(http, &run.artifact_uri, path, content).await?),
     }
 }
 
@@ -69,7 +65,7 @@ pub(super) async fn put_model_file(
         let content = UploadContent::from(content);
         return put_in_bucket(http, UploadOwner::LoggedModel, &destination, path, &content).await;
     }
-    put_artifact(http, &destination, path, content).await
+    Ok(put_artifact(http, &destination, path, content).await?)
 }
 
 /// Uploads an artifact by a URL that the server signs. Where the server signs none, the artifact is written with
@@ -267,7 +263,7 @@ async fn put_through_server(
     run: &StoredRun,
     path: &str,
     content: &UploadContent<'_>,
-) -> Result<(), StoreError> {
+) -> Result<(), RequestError> {
     let length = content.length()?;
     let MultipartUploads {
         enabled,
@@ -284,7 +280,7 @@ async fn put_through_server(
         http.set_presigned_only();
     }
     if http.is_presigned_only() {
-        return put_by_signed_urls(http, run, path, content).await;
+        return Ok(put_by_signed_urls(http, run, path, content).await?);
     }
     if is_large
         && enabled.unwrap_or(info.multipart_uploads_enabled)
@@ -296,9 +292,9 @@ async fn put_through_server(
     match put_by_proxy(http, run, path, content).await {
         Err(RequestError::Known(Cause::PresignedOnly, _)) => {
             http.set_presigned_only();
-            put_by_signed_urls(http, run, path, content).await
+            Ok(put_by_signed_urls(http, run, path, content).await?)
         }
-        put => Ok(put?),
+        put => put,
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::catalog::{collect_artifact, list_folder, register_model};
+use super::catalog::{collect_artifact, find_path_conflict, list_folder, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, validate,
@@ -49,7 +49,7 @@ use crate::time::now_ms;
 #[cfg(feature = "__bench")]
 pub(crate) use json::log_batch as bodies;
 
-use error::RequestError;
+use error::{Cause, RequestError};
 use http::{HttpClient, Idempotency};
 
 /// Number of artifacts that are uploaded at once over a network, whose round trips this hides.
@@ -527,7 +527,14 @@ impl Store for RestStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        artifact::put_artifact(&self.http, run, path, content).await
+        match artifact::put_artifact(&self.http, run, path, content).await {
+            // The server answers so to a path that a folder has, or that is inside of a file.
+            Err(RequestError::Known(Cause::ServerFault, error)) => {
+                let conflict = find_path_conflict(self, &run.run_id, path).await;
+                Err(conflict.unwrap_or(error))
+            }
+            put => Ok(put?),
+        }
     }
 
     async fn list_folder(
