@@ -95,7 +95,7 @@ fn an_upload_whose_part_keeps_failing_leaves_nothing_and_is_repeated() {
     let ended = folder.run(CHECKPOINT, &[file.to_str().unwrap(), "1"], &environment);
     assert!(ended.success, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("1 values wait in"),
+        ended.stderr.contains("1 value waits in"),
         "{}",
         ended.stderr
     );

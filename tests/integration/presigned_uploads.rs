@@ -113,7 +113,7 @@ fn while_a_bucket_is_away_its_artifacts_wait_and_nothing_else_does() {
     let ended = folder.run(SCRIPTED, &steps, &environment);
     assert!(ended.success, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("1 values wait in"),
+        ended.stderr.contains("1 value waits in"),
         "{}",
         ended.stderr
     );

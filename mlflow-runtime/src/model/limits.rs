@@ -92,15 +92,17 @@ pub(crate) fn replace_nul(text: &str) -> Option<String> {
 }
 
 /// Returns the path under which an artifact is stored if its own path contains `%`, which MLflow's servers
-/// decode, or `#`, which they refuse; `None` if it contains neither. A hash of the own path keeps two such
-/// artifacts from getting one path.
+/// decode, or `#`, which they refuse, or begins with a space, which they drop; else `None`. A hash of the own path keeps
+/// two such artifacts from getting one path.
 // Input:  `plots/lit%41.txt`
 // Output: `plots/lit_41_5d0f1a2b.txt`
 pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
-    if !path.contains(['%', '#']) {
+    let rest = path.trim_start_matches(' ');
+    if !path.contains(['%', '#']) && rest.len() == path.len() {
         return None;
     }
-    let mended = path.replace(['%', '#'], "_");
+    let spaces = "_".repeat(path.len() - rest.len());
+    let mended = spaces + &rest.replace(['%', '#'], "_");
     let hash = crc32c::crc32c(path.as_bytes());
     let name = mended.rfind('/').map_or(0, |slash| slash + 1);
     // A name that begins with its only dot has no extension.
@@ -122,6 +124,8 @@ pub(crate) fn find_artifact_path_fault(path: &str) -> Option<&'static str> {
         Some("holds a control character")
     } else if path.contains(['%', '#']) {
         Some("holds `%` or `#`, which MLflow's servers do not keep in names")
+    } else if path.starts_with(' ') {
+        Some("begins with a space, which MLflow's servers drop")
     } else if path.split('/').any(|part| part.len() > FILE_NAME_BYTES) {
         Some("has a name longer than the 255 bytes that file systems hold")
     } else {
@@ -240,6 +244,11 @@ mod tests {
             assert_eq!(sanitize_artifact_path(plain), None, "{plain}");
         }
         let kept = |path: &str| sanitize_artifact_path(path).unwrap_or_default();
+        let spaced = kept(" lead.txt");
+        assert!(
+            spaced.starts_with("_lead_") && spaced.ends_with(".txt"),
+            "{spaced}"
+        );
         for (path, start, end) in [
             ("a%b.txt", "a_b_", ".txt"),
             ("50%/x#1.tar.gz", "50_/x_1.tar_", ".gz"),

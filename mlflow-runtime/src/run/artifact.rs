@@ -157,9 +157,8 @@ impl LiveRun<'_> {
 
     /// Logs a value as JSON or YAML, by the extension of `artifact_file`.
     pub(super) fn log_dict<T: Serialize + ?Sized>(&self, value: &T, artifact_file: &str) {
-        let is_yaml = [".yaml", ".yml"]
-            .iter()
-            .any(|end| artifact_file.ends_with(end));
+        let name = artifact_file.to_ascii_lowercase();
+        let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         let write = || -> serde_json::Result<Vec<u8>> {
             if is_yaml {
                 serde_json::to_value(value).map(|value| model::to_yaml(&value).into_bytes())
@@ -378,7 +377,7 @@ impl LiveRun<'_> {
         }
         if path != stored {
             warn_user(format_args!(
-                "artifact {path:?} is stored as {stored:?}, because MLflow's servers do not keep `%` and `#` in names"
+                "artifact {path:?} is stored as {stored:?}, because MLflow's servers do not keep `%` and `#` in names, or a space before them"
             ));
         }
         Some(stored)

@@ -80,7 +80,8 @@ impl<'a> Image<'a> {
     }
 
     /// Creates an image from a PNG, JPEG or WebP file, which is recognized by its content. The file is copied when the
-    /// image is logged, and decoded in the background. A file of more than 256 MiB is rejected.
+    /// image is logged, and decoded in the background. A file of more than 256 MiB is rejected, as is one whose pixels take
+    /// more than 512 MiB of memory.
     ///
     /// ```
     /// # let folder = std::env::temp_dir().join(format!("mlflow-doc-image-{}", std::process::id()));

@@ -290,6 +290,38 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
     }
 }
 
+/// Stores a copy of a local file or folder in the directory `artifact_path` of the current run's artifacts; see
+/// [`Run::log_artifact_in`](crate::Run::log_artifact_in).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_artifact_in("Cargo.toml", "build");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("build/Cargo.toml"));
+/// ```
+pub fn log_artifact_in(local_path: impl AsRef<Path>, artifact_path: &str) {
+    if let Some(run) = current_run_or_warn("call of", "log_artifact_in") {
+        run.log_artifact_in(local_path, artifact_path);
+    }
+}
+
+/// Stores copies of all files of a local folder in the directory `artifact_path` of the current run's artifacts; see
+/// [`Run::log_artifacts_in`](crate::Run::log_artifacts_in).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_artifacts_in("benches", "source");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("source/log.rs"));
+/// ```
+pub fn log_artifacts_in(local_dir: impl AsRef<Path>, artifact_path: &str) {
+    if let Some(run) = current_run_or_warn("call of", "log_artifacts_in") {
+        run.log_artifacts_in(local_dir, artifact_path);
+    }
+}
+
 /// Logs a dataset as an input of the current run; see [`Run::log_input`](crate::Run::log_input).
 ///
 /// ```

@@ -121,8 +121,8 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
             )
         };
         write_stderr_line(&format!(
-            "mlflow: {} values wait in {} for {destination}{trouble}; {then}",
-            left - lost,
+            "mlflow: {} in {} for {destination}{trouble}; {then}",
+            count_with_verb(left - lost, ["waits", "wait"]),
             path.display(),
         ));
     }
@@ -138,8 +138,14 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     let not_logged = stats.not_logged.get();
     if not_logged > 0 {
         let first = stats.describe_first_refusal(RefusalKind::NotLogged);
+        let others = if not_logged > 1 {
+            "; a subscriber of `tracing` prints the reason of each, e.g. tracing_subscriber::fmt::init()"
+        } else {
+            ""
+        };
         write_stderr_line(&format!(
-            "mlflow: {not_logged} values could not be logged{first}"
+            "mlflow: {} could not be logged{first}{others}",
+            count_values(not_logged)
         ));
     }
     let refused = stats
@@ -150,27 +156,41 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         let fault = tracker.stats.keep_error();
         let fault = fault.as_deref().unwrap_or("the journal is in memory");
         write_stderr_line(&format!(
-            "mlflow: {destination} has refused {refused} values{first}; they could not be kept ({fault}) and are lost"
+            "mlflow: {destination} has refused {}{first}, lost because nothing could be kept ({fault})",
+            count_values(refused)
         ));
     }
     if lost > 0 {
         write_stderr_line(&format!(
-            "mlflow: {lost} values could not be delivered to {destination} and are lost"
+            "mlflow: {} lost, because {destination} could not take what was in memory",
+            count_with_verb(lost, ["is", "are"])
         ));
     }
     let dropped = tracker.dropped();
     let removed = dropped.journal_removed;
     if removed > 0 {
         write_stderr_line(&format!(
-            "mlflow: {removed} values are lost: files of the journal were removed before {destination} had taken them"
+            "mlflow: {} lost: files of the journal were removed before {destination} had taken them",
+            count_with_verb(removed, ["is", "are"])
         ));
     }
     let full = dropped.total() - removed;
     if full > 0 {
         write_stderr_line(&format!(
-            "mlflow: {full} values did not fit into the journal and are lost"
+            "mlflow: {} lost, because the journal was full",
+            count_with_verb(full, ["is", "are"])
         ));
     }
+}
+
+/// Returns the number of values in words, with the form of the verb that belongs to it: that of one, or of several.
+fn count_with_verb(values: u64, [one, several]: [&str; 2]) -> String {
+    let verb = if values == 1 { one } else { several };
+    format!("{} {verb}", count_values(values))
+}
+
+fn count_values(values: u64) -> String {
+    format!("{values} value{}", if values == 1 { "" } else { "s" })
 }
 
 /// Largest number of journal folders that one line lists.
@@ -188,8 +208,9 @@ fn print_kept(tracker: &Tracker) {
         let own = tracker.journal().path();
         let folder = own.as_deref().unwrap_or(root);
         write_stderr_line(&format!(
-            "mlflow: {blocked} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
-             try again. To discard these values, remove that folder",
+            "mlflow: {} in {} for {destination}, which does not take them now{}; later tracked programs \
+             try again. To discard what waits, remove that folder",
+            count_with_verb(blocked, ["waits", "wait"]),
             folder.display(),
             stats.describe_first_blocked(true)
         ));
@@ -207,8 +228,9 @@ fn print_kept(tracker: &Tracker) {
             more => format!(" and {more} more"),
         };
         write_stderr_line(&format!(
-            "mlflow: {blocked} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
-             not take them now{}. To discard these values, remove these folders",
+            "mlflow: {} in {shown}{more}, left by earlier programs for {destination}, which does \
+             not take them now{}. To discard what waits, remove these folders",
+            count_with_verb(blocked, ["waits", "wait"]),
             stats.describe_first_blocked(false)
         ));
     }
@@ -223,8 +245,9 @@ fn print_kept(tracker: &Tracker) {
     if refused > 0 {
         let first = tracker.stats.describe_first_refusal(RefusalKind::Rejected);
         write_stderr_line(&format!(
-            "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
-             mlflow::resend_rejected, or `cargo mlflow journal resend`, sends them again",
+            "mlflow: {destination} has refused {}, kept in {}{first}. \
+             mlflow::resend_rejected, or `cargo mlflow journal resend`, sends again what is kept",
+            count_values(refused),
             RejectedFolder::directory_below(root).display()
         ));
     }

@@ -258,12 +258,13 @@ impl Sanitizer {
         without_nul.or(masked)
     }
 
+    /// Logs a warning, once for each kind and key, which a user without a subscriber sees, too: a part is lost.
     fn warn_cut(&self, kind: &'static str, key: &str, max: usize) {
-        self.warn_once(
-            kind,
-            key,
-            format_args!("its value was cut: MLflow stores at most {max} characters"),
-        );
+        if let Some(end) = self.admit_warning(kind, key) {
+            warnings::warn_without_dedup(format!(
+                "{kind} {key:?}: its value was cut: MLflow stores at most {max} characters{end}"
+            ));
+        }
     }
 }
 

@@ -490,7 +490,7 @@ fn a_file_that_is_not_there_is_one_line_at_the_end_that_names_it() {
     const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
     let folder = Folder::new();
     let ended = folder.run(CHECKPOINT, &["missing.bin", "1"], &[]);
-    let line = "mlflow: 1 values could not be logged (first: artifact \"missing.bin\" is not logged: there is no such file";
+    let line = "mlflow: 1 value could not be logged (first: artifact \"missing.bin\" is not logged: there is no such file";
     assert!(ended.stderr.contains(line), "{}", ended.stderr);
     assert!(!ended.stderr.contains("has refused"), "{}", ended.stderr);
 }
@@ -1019,7 +1019,7 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     };
     let line = format!(
         "mlflow: 5 values wait in {} for {}, which does not take them now (first: there is no experiment with the id \
-         `4242`); later tracked programs try again. To discard these values, remove that folder",
+         `4242`); later tracked programs try again. To discard what waits, remove that folder",
         own.display(),
         uri,
     );
@@ -1028,8 +1028,8 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     let script = ["start b", "recover 60", "end b"];
     let second = folder.run(SCRIPTED, &script, &[]);
     let line = format!(
-        "mlflow: 5 values that earlier programs have left wait in {} for {}, which does not take them now (first: there \
-         is no experiment with the id `4242`). To discard these values, remove these folders",
+        "mlflow: 5 values wait in {}, left by earlier programs for {}, which does not take them now (first: there \
+         is no experiment with the id `4242`). To discard what waits, remove these folders",
         own.display(),
         uri,
     );

@@ -181,7 +181,7 @@ fn lines_wait_for_the_artifact_store_and_keep_nothing_else_from_arriving() {
     assert!(ended.success, "{}", ended.stderr);
     assert_eq!(only_run(&api, &experiment).status, "FINISHED");
     assert!(
-        ended.stderr.contains("1 values wait in"),
+        ended.stderr.contains("1 value waits in"),
         "{}",
         ended.stderr
     );
