@@ -21,6 +21,7 @@ mod memory;
 mod object_storage;
 mod open;
 mod rest;
+mod sql;
 mod sqlite;
 mod table_file;
 mod upload_progress;

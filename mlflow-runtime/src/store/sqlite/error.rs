@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::StoreError;
+use crate::store::StoreError;
+use crate::store::sql::SqlError;
 
 /// Reason why the file was not read or written.
 #[derive(Debug)]
 pub(super) enum SqliteError {
-    /// Error that is already in the caller's terms.
-    Refused(StoreError),
     /// Error of SQLite itself.
     Sqlite(rusqlite::Error),
+    /// Path that names a directory.
+    IsDirectory,
     /// Directory of the file that cannot be created.
     Directory(PathBuf, io::Error),
     /// File that does not exist, or that has no tables yet.
@@ -33,18 +34,18 @@ impl From<rusqlite::Error> for SqliteError {
 }
 
 impl SqliteError {
-    /// Returns the error for a refusal that concerns one run or experiment.
-    pub(super) fn blocked(reason: String) -> Self {
-        Self::Refused(StoreError::Blocked {
-            reason: reason.into(),
-            everything: false,
-        })
+    /// Converts the failure of the file `path` for the mapping.
+    pub(super) fn into_sql_error(self, path: &Path) -> SqlError {
+        let connection_usable = self.leaves_connection_usable();
+        SqlError::Failed {
+            error: self.into_store_error(path),
+            connection_usable,
+        }
     }
 
     /// Returns true if the same connection may be used for the next call.
-    pub(super) fn leaves_connection_usable(&self) -> bool {
+    fn leaves_connection_usable(&self) -> bool {
         match self {
-            Self::Refused(_) => true,
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(
@@ -53,7 +54,8 @@ impl SqliteError {
                         | ErrorCode::ConstraintViolation
                 )
             ),
-            Self::Directory(..)
+            Self::IsDirectory
+            | Self::Directory(..)
             | Self::Missing
             | Self::BeingCreated
             | Self::ForeignFile
@@ -62,7 +64,7 @@ impl SqliteError {
     }
 
     /// Converts the failure into the caller's terms. Where a person has to act, the reason says what to do.
-    pub(super) fn into_store_error(self, path: &Path) -> StoreError {
+    fn into_store_error(self, path: &Path) -> StoreError {
         let file = path.display();
         let unavailable = |reason: String| StoreError::Unavailable {
             reason: reason.into(),
@@ -73,8 +75,12 @@ impl SqliteError {
             everything: true,
         };
         let error = match self {
-            Self::Refused(error) => return error,
             Self::Sqlite(error) => error,
+            Self::IsDirectory => {
+                return blocked(format!(
+                    "{file} is a directory: the tracking URI has to name a file"
+                ));
+            }
             Self::Directory(directory, error) => {
                 return blocked(format!(
                     "cannot create the directory {}: {error}. Choose another tracking URI, or make the parent directory writable",

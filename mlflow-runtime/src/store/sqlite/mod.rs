@@ -1,45 +1,35 @@
 //! [`SqliteStore`], which writes MLflow's own SQLite file without a server.
 //!
 //! - The file is shared with MLflow, which may read, write or migrate it at any moment. Therefore every write
-//!   is one short `BEGIN IMMEDIATE` transaction, columns are always named, and nothing about the schema is
-//!   remembered between calls except by SQLite, which re-prepares statements by itself.
+//!   is one short `BEGIN IMMEDIATE` transaction, and nothing about the schema is remembered between calls except by
+//!   SQLite, which re-prepares statements by itself.
 //! - The journal mode of the file is never changed: the file may be on a network file system, where WAL
 //!   fails.
-//! - A call waits at most [`MAX_BLOCKING_WAIT`] in all for a lock that someone else has. Then the call returns, and
-//!   the caller has to repeat it.
-//! - A call that reads creates nothing: neither a missing file, nor tables in an empty one.
-//! - What MLflow's server refuses is refused here, too (see the module `validate`).
+//! - A call waits at most [`MAX_BLOCKING_WAIT`](super::MAX_BLOCKING_WAIT) in all for a lock that someone else has.
+//!   Then the call returns, and the caller has to repeat it.
+//! - A call that reads for a client creates nothing: neither a missing file, nor tables in an empty one.
+//!
+//! The SQL is that of the module `sql`. This module opens the file, creates its tables, runs the transactions, and
+//! says who has to act when SQLite fails.
 
-mod catalog;
-mod columns;
+mod connection;
 mod error;
-mod log_batch;
-mod log_inputs;
-mod models;
 mod open;
-mod runs;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use rusqlite::Connection;
+use rusqlite::TransactionBehavior;
 
-use super::catalog::{collect_artifact, list_folder, register_model};
-use super::{
-    ArtifactContent, Batch, BatchLimits, InputDataset, MAX_BLOCKING_WAIT, NewRun, Store,
-    StoreError, StoreInfo, StoredRun, local_artifacts, validate,
-};
-use crate::entities::FileInfo;
-use crate::model::{
-    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
-    StoredModel, Tag,
-};
+use super::sql::{self, Database, Purpose, SqlConnection, SqlError, WorkError};
+use super::{Batch, BatchLimits, StoreError, StoreInfo};
+use connection::SqliteConnection;
 use error::SqliteError;
-use open::{MissingFile, OpenDatabase};
+use open::OpenDatabase;
 
 /// Largest number of entries in a batch: as many as the shipper reads at a time. Writing them takes a third
 /// of a second, in which nobody else has the file's lock.
@@ -50,6 +40,11 @@ const MAX_WORK_WITHOUT_GAP: Duration = Duration::from_secs(2);
 /// Length of a gap: the longest time that SQLite sleeps between two attempts to get a lock, and a little
 /// more.
 const GAP_DURATION: Duration = Duration::from_millis(110);
+
+/// Cache of pages while a batch is written, in KiB, all of which is used only if a batch needs it: a batch of
+/// ten thousand keys changes as many pages of an index. Pages that do not fit are written before the commit,
+/// and from then on nobody else can even read the file.
+const BATCH_CACHE_KIB: i64 = 65_536;
 
 /// Store in an MLflow SQLite file.
 #[derive(Debug)]
@@ -79,20 +74,14 @@ impl SqliteStore {
         }
     }
 
-    /// Runs `work` on the file. Opens the file first if necessary, and creates it if it is missing.
-    fn with_connection<T>(
+    /// Runs `work` on the file in one transaction, which is rolled back if the work returns an error. Opens the file
+    /// first if necessary.
+    fn work<T, E: WorkError>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
-    ) -> Result<T, StoreError> {
-        self.with_file(MissingFile::Create, work)
-    }
-
-    /// Runs `work` on the file, and opens the file first if necessary.
-    fn with_file<T>(
-        &self,
-        missing: MissingFile,
-        work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
-    ) -> Result<T, StoreError> {
+        purpose: Purpose,
+        cache_kib: Option<i64>,
+        work: impl FnOnce(&dyn SqlConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut slot = self.database.borrow_mut();
         // If the open file was moved away or replaced, people will look at another file at this path: the
         // open one is dropped.
@@ -104,31 +93,67 @@ impl SqliteStore {
         }
         let open = match &mut *slot {
             Some(open) => open,
-            none => none.insert(
-                OpenDatabase::new(&self.path, &self.artifact_root, missing)
-                    .map_err(|failure| failure.into_store_error(&self.path))?,
-            ),
+            none => none.insert(OpenDatabase::new(
+                &self.path,
+                &self.artifact_root,
+                purpose.creates_database(),
+            )?),
         };
         let begun = Instant::now();
-        let done = work(&mut open.connection);
+        let done = self.transact_on(open, purpose, cache_kib, work);
         self.last_work.set(begun.elapsed());
         self.work_since_gap
             .set(self.work_since_gap.get() + self.last_work.get());
-        done.map_err(|failure| {
-            let keep = failure.leaves_connection_usable();
-            let error = failure.into_store_error(&self.path);
-            if !keep {
-                *slot = None;
-            }
-            error
-        })
+        if done
+            .as_ref()
+            .is_err_and(|error| !error.leaves_connection_usable())
+        {
+            *slot = None;
+        }
+        done
+    }
+
+    fn transact_on<T, E: WorkError>(
+        &self,
+        open: &mut OpenDatabase,
+        purpose: Purpose,
+        cache_kib: Option<i64>,
+        work: impl FnOnce(&dyn SqlConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let failure =
+            |error: rusqlite::Error| E::from(SqliteError::from(error).into_sql_error(&self.path));
+        if let Some(kib) = cache_kib {
+            let set = open.connection.pragma_update(None, "cache_size", -kib);
+            set.map_err(failure)?;
+        }
+        let behavior = if purpose.writes() {
+            TransactionBehavior::Immediate
+        } else {
+            TransactionBehavior::Deferred
+        };
+        let begun = open.connection.transaction_with_behavior(behavior);
+        let transaction = begun.map_err(failure)?;
+        let result = work(&SqliteConnection {
+            connection: &transaction,
+            path: &self.path,
+        })?;
+        transaction.commit().map_err(failure)?;
+        Ok(result)
     }
 }
 
-#[async_trait(?Send)]
-impl Store for SqliteStore {
+impl Database for SqliteStore {
     fn uri(&self) -> String {
         format!("sqlite:///{}", self.path.display())
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            total: MAX_BATCH_ENTRIES,
+            metrics: MAX_BATCH_ENTRIES,
+            params: MAX_BATCH_ENTRIES,
+            tags: MAX_BATCH_ENTRIES,
+        }
     }
 
     /// Returns a gap after each two seconds of work. Without gaps, a backlog would keep MLflow from ever
@@ -142,93 +167,21 @@ impl Store for SqliteStore {
         GAP_DURATION
     }
 
-    fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            total: MAX_BATCH_ENTRIES,
-            metrics: MAX_BATCH_ENTRIES,
-            params: MAX_BATCH_ENTRIES,
-            tags: MAX_BATCH_ENTRIES,
-        }
-    }
-
     fn news(&self) -> Option<String> {
         let mut open = self.database.borrow_mut();
         let is_new = std::mem::take(&mut open.as_mut()?.is_new);
-        let (path, uri) = (self.path.display(), self.uri());
+        let (path, uri) = (self.path.display(), Database::uri(self));
         is_new.then(|| format!("created the MLflow database {path} for the runs; view them with: mlflow ui --backend-store-uri {uri}"))
     }
 
-    fn run_url(&self, _run: &StoredRun) -> Option<String> {
-        None
-    }
-
-    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
-        match experiment {
-            ExperimentRef::Id(id) => self.with_connection(|db| runs::experiment_by_id(db, id)),
-            ExperimentRef::Name(name) => {
-                validate::check_experiment(name)?;
-                self.with_connection(|db| {
-                    runs::find_or_create_experiment(db, name, &self.artifact_root)
-                })
-            }
-        }
-    }
-
-    async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
-        self.with_connection(|db| runs::experiment_name(db, &run.experiment_id))
-    }
-
-    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        self.with_connection(|db| runs::create_run(db, run))
-    }
-
-    async fn find_run(
-        &self,
-        experiment_id: &str,
-        key: &str,
-    ) -> Result<Option<StoredRun>, StoreError> {
-        self.with_connection(|db| runs::find_run(db, experiment_id, key))
-    }
-
-    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        self.with_connection(|db| runs::require_active_run(db, run_id))
-    }
-
-    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
-        validate::check_batch(batch)?;
-        self.with_connection(|db| log_batch::write_batch(db, &run.run_id, batch))
-    }
-
-    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {
-        validate::check_inputs(inputs)?;
-        self.with_connection(|db| log_inputs::write_inputs(db, &run.run_id, inputs))
-    }
-
-    async fn update_run(
-        &self,
-        run: &StoredRun,
-        status: RunStatus,
-        end_time_ms: Option<i64>,
-    ) -> Result<(), StoreError> {
-        self.with_connection(|db| runs::update_run(db, &run.run_id, status, end_time_ms))
-    }
-
-    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        self.with_connection(|db| runs::is_running(db, &run.run_id))
-    }
-
-    async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
-        self.with_connection(|db| runs::last_steps(db, &run.run_id))
-    }
-
-    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
-        self.with_connection(|db| runs::tag_value(db, &run.run_id, key))
+    fn artifact_root(&self) -> &Path {
+        &self.artifact_root
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let started = Instant::now();
         let version = if self.path.exists() {
-            Some(self.with_connection(|db| Ok(open::query_schema_revision(db)?))?)
+            Some(self.look_up(sql::schema_revision).await?)
         } else {
             None
         };
@@ -240,129 +193,24 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.with_connection(|db| Ok(open::query_schema_revision(db).map(drop)?))
-    }
-
-    async fn get_artifact(
+    /// Runs the work at once, on the caller's thread.
+    async fn transact<T, E>(
         &self,
-        run: &StoredRun,
-        path: &str,
-        max_bytes: u64,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        collect_artifact(self, &run.run_id, path, max_bytes).await
+        purpose: Purpose,
+        work: impl FnOnce(&dyn SqlConnection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WorkError,
+    {
+        self.work(purpose, None, work)
     }
 
-    async fn put_artifact(
-        &self,
-        run: &StoredRun,
-        path: &str,
-        content: ArtifactContent<'_>,
-    ) -> Result<(), StoreError> {
-        local_artifacts::write_artifact(
-            &local_artifacts::uri_to_directory(&run.artifact_uri)?,
-            path,
-            content,
-        )
-        .await
-    }
-
-    async fn list_folder(
-        &self,
-        run: &StoredRun,
-        folder: &str,
-    ) -> Result<Vec<FileInfo>, StoreError> {
-        list_folder(self, run, folder).await
-    }
-
-    async fn delete_artifact(&self, run: &StoredRun, path: &str) -> Result<(), StoreError> {
-        let root = local_artifacts::uri_to_directory(&run.artifact_uri)?;
-        local_artifacts::delete_artifact(&root, path)
-    }
-
-    async fn create_model(
-        &self,
-        run: &StoredRun,
-        model: &NewModel<'_>,
-    ) -> Result<StoredModel, StoreError> {
-        validate::check_logged_model(model.name)?;
-        self.with_connection(|db| models::find_or_create(db, run, model))
-    }
-
-    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
-        self.with_connection(|db| models::status(db, model))
-    }
-
-    async fn set_model_status(
-        &self,
-        model: &StoredModel,
-        status: ModelStatus,
-    ) -> Result<(), StoreError> {
-        self.with_connection(|db| models::set_status(db, model, status))
-    }
-
-    async fn describe_model(
-        &self,
-        model: &StoredModel,
-        params: &[Param],
-        tags: &[Tag],
-    ) -> Result<(), StoreError> {
-        self.with_connection(|db| models::describe(db, model, params, tags))
-    }
-
-    async fn put_model_file(
-        &self,
-        model: &StoredModel,
-        path: &str,
-        content: ArtifactContent<'_>,
-    ) -> Result<(), StoreError> {
-        let root = local_artifacts::uri_to_directory(&model.artifact_uri)?;
-        local_artifacts::write_artifact(&root, path, content).await
-    }
-
-    async fn list_model_files(
-        &self,
-        model: &StoredModel,
-    ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
-        let root = local_artifacts::uri_to_directory(&model.artifact_uri)?;
-        local_artifacts::list_all(&root)
-    }
-
-    async fn register_model(
-        &self,
-        run: &StoredRun,
-        model: &StoredModel,
-        registration: &Registration<'_>,
-    ) -> Result<(), StoreError> {
-        let version = register_model(self, run, model, registration).await?;
-        self.with_connection(|db| models::note_version(db, model, registration.name, version))
-    }
-
-    async fn log_model_metrics(
-        &self,
-        run: &StoredRun,
-        model: &StoredModel,
-        metrics: &[ModelMetric],
-    ) -> Result<(), StoreError> {
-        let points: Vec<Metric> = metrics.iter().map(|metric| metric.point.clone()).collect();
-        let batch = Batch::of_metrics(&points);
-        validate::check_batch(&batch)?;
-        self.with_connection(|db| {
-            log_batch::write_batch(db, &run.run_id, &batch)?;
-            models::log_metrics(db, run, model, metrics)
-        })
-    }
-
-    async fn log_output(
-        &self,
-        run: &StoredRun,
-        model_id: &str,
-        step: i64,
-    ) -> Result<(), StoreError> {
-        self.with_connection(|db| models::log_output(db, run, model_id, step))
-    }
-
-    async fn log_model_input(&self, run: &StoredRun, model_id: &str) -> Result<(), StoreError> {
-        self.with_connection(|db| models::log_input(db, run, model_id))
+    async fn log_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let written: Result<(), SqlError> =
+            self.work(Purpose::Create, Some(BATCH_CACHE_KIB), |db| {
+                sql::write_batch(db, run_id, batch)
+            });
+        Ok(written?)
     }
 }

@@ -6,21 +6,15 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::connection::has_column;
 use super::error::SqliteError;
-use super::{MAX_BLOCKING_WAIT, StoreError, columns, schema};
+use super::schema;
+use crate::store::MAX_BLOCKING_WAIT;
+use crate::store::sql::SqlError;
 
 /// Cache of pages that a connection has, in KiB. Reading needs few pages twice, and a program that reads a
 /// hundred thousand runs has little memory to spare.
 const CACHE_KIB: i64 = 2048;
-
-/// Decision about a missing file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MissingFile {
-    /// The file is created, with MLflow's tables.
-    Create,
-    /// The call fails with [`SqliteError::Missing`], and nothing is created.
-    Refuse,
-}
 
 /// Open database file.
 #[derive(Debug)]
@@ -64,54 +58,24 @@ impl OpenDatabase {
     pub(super) fn new(
         path: &Path,
         artifact_root: &Path,
-        missing: MissingFile,
-    ) -> Result<Self, SqliteError> {
-        if path.is_dir() {
-            return Err(SqliteError::Refused(StoreError::Blocked {
-                reason: format!(
-                    "{} is a directory: the tracking URI has to name a file",
-                    path.display()
-                )
-                .into(),
-                everything: true,
-            }));
-        }
-        // Not the default flags: with them, SQLite would read a path that starts with `file:` as a URI.
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        match missing {
-            MissingFile::Create => {
-                flags |= OpenFlags::SQLITE_OPEN_CREATE;
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent)
-                        .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
-                }
-            }
-            MissingFile::Refuse if matches!(path.try_exists(), Ok(false)) => {
-                return Err(SqliteError::Missing);
-            }
-            MissingFile::Refuse => {}
-        }
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        // A transaction waits for the lock at its begin and at its commit: together no longer than MAX_BLOCKING_WAIT.
-        connection.busy_timeout(MAX_BLOCKING_WAIT / 2)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        // A filter with LIKE distinguishes capitals, as in MLflow.
-        connection.pragma_update(None, "case_sensitive_like", true)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        create_missing: bool,
+    ) -> Result<Self, SqlError> {
+        let failure = |error: SqliteError| error.into_sql_error(path);
+        let mut connection = connect(path, create_missing).map_err(failure)?;
         let mut is_new = false;
-        if !is_ready(&connection)? {
-            if missing == MissingFile::Refuse {
-                return Err(SqliteError::Missing);
+        if !is_ready(&connection).map_err(failure)? {
+            if !create_missing {
+                return Err(failure(SqliteError::Missing));
             }
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            let transaction = begun.map_err(|error| failure(error.into()))?;
             // Another process may have created the tables since.
-            if !is_ready(&transaction)? {
-                schema::create_tables(&transaction, artifact_root)?;
+            if !is_ready(&transaction).map_err(failure)? {
+                schema::create_tables(&transaction, path, artifact_root)?;
                 is_new = true;
             }
-            transaction.commit()?;
+            let created = transaction.commit();
+            created.map_err(|error| failure(error.into()))?;
         }
         Ok(Self {
             identity: FileIdentity::of(path),
@@ -126,10 +90,31 @@ impl OpenDatabase {
     }
 }
 
-/// Returns the revision of the schema, as MLflow records it in the file.
-pub(super) fn query_schema_revision(connection: &Connection) -> rusqlite::Result<String> {
-    let query = "SELECT version_num FROM alembic_version LIMIT 1";
-    connection.query_row(query, [], |row| row.get(0))
+/// Opens a connection. An empty file is created if a missing one is to be created.
+fn connect(path: &Path, create_missing: bool) -> Result<Connection, SqliteError> {
+    if path.is_dir() {
+        return Err(SqliteError::IsDirectory);
+    }
+    // Not the default flags: with them, SQLite would read a path that starts with `file:` as a URI.
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create_missing {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
+        }
+    } else if matches!(path.try_exists(), Ok(false)) {
+        return Err(SqliteError::Missing);
+    }
+    let connection = Connection::open_with_flags(path, flags)?;
+    // A transaction waits for the lock at its begin and at its commit: together no longer than MAX_BLOCKING_WAIT.
+    connection.busy_timeout(MAX_BLOCKING_WAIT / 2)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A filter with LIKE distinguishes capitals, as in MLflow.
+    connection.pragma_update(None, "case_sensitive_like", true)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
 }
 
 /// Returns true if the file is a usable MLflow file, and false if it is empty.
@@ -171,7 +156,7 @@ fn has_needed_columns(connection: &Connection) -> Result<bool, SqliteError> {
         ("experiments", "last_update_time"),
     ];
     for (table, name) in NEEDED {
-        if !columns::has_column(connection, table, name)? {
+        if !has_column(connection, table, name)? {
             return Err(SqliteError::TooOld);
         }
     }

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::connection::SqliteConnection;
 use super::error::SqliteError;
-use super::runs;
+use crate::store::sql::{self, SqlError};
 
 /// Version of the contents of a new file, kept in our own table.
 const FORMAT_VERSION: i64 = 1;
@@ -183,7 +184,23 @@ CREATE TABLE mlflow_runtime_format (
 ";
 
 /// Turns an empty file into an MLflow file, inside the caller's transaction.
-pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(), SqliteError> {
+pub(super) fn create_tables(
+    db: &Connection,
+    path: &Path,
+    artifact_root: &Path,
+) -> Result<(), SqlError> {
+    fill_tables(db).map_err(|error| SqliteError::from(error).into_sql_error(path))?;
+    // The experiment `Default` must have the id 0, and some releases do not add it to a file that has other
+    // experiments.
+    let connection = SqliteConnection {
+        connection: db,
+        path,
+    };
+    sql::insert_experiment(&connection, "Default", None, artifact_root)?;
+    Ok(())
+}
+
+fn fill_tables(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(CREATE_TABLES_SQL)?;
     db.execute(
         "INSERT INTO alembic_version (version_num) VALUES (?1)",
@@ -193,8 +210,5 @@ pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(),
         "INSERT INTO mlflow_runtime_format (version) VALUES (?1)",
         [FORMAT_VERSION],
     )?;
-    // The experiment `Default` must have the id 0, and some releases do not add it to a file that has other
-    // experiments.
-    runs::insert_experiment(db, "Default", None, artifact_root)?;
     Ok(())
 }

@@ -7,24 +7,28 @@
 //! A param that is compared with a number is the one comparison that MLflow does not know. The statement
 //! returns the param's text, which is then compared as [`matches_all`] does it.
 
-use rusqlite::{Connection, Row};
-
 use super::comparison::{Bindings, direction, distinct_keys};
-use super::{CatalogError, experiments, rows, workspace_condition};
+use super::experiments;
+use super::workspace::workspace_condition;
 use crate::model::tag_keys;
 use crate::search::{
     Comparison, Field, FieldKind, FieldValue, Operand, Operator, SearchRuns, Searchable, SortKey,
     Subject, matches_all,
 };
+use crate::store::sql::error::CatalogError;
+use crate::store::sql::{Dialect, SqlConnection, SqlError, SqlRow, rows};
 
 /// Returns the ids of the runs that match, in order.
-pub(super) fn find_ids(db: &Connection, search: &SearchRuns) -> Result<Vec<String>, CatalogError> {
+pub(super) fn find_ids(
+    db: &dyn SqlConnection,
+    search: &SearchRuns,
+) -> Result<Vec<String>, CatalogError> {
     let keys = search.order_by.iter();
     let keys = keys.map(|order| order.sort_key(Subject::Runs));
     let keys = distinct_keys(keys.collect::<Result<_, _>>()?);
     let comparisons = search.filter.comparisons(Subject::Runs)?;
 
-    let mut select = RunSelect::default();
+    let mut select = RunSelect::new(db.dialect());
     select.restrict_to_experiments(db, search)?;
     select.conditions.push(experiments::stage_condition(
         "r.lifecycle_stage",
@@ -39,7 +43,6 @@ pub(super) fn find_ids(db: &Connection, search: &SearchRuns) -> Result<Vec<Strin
 }
 
 /// Statement that selects the ids of runs.
-#[derive(Default)]
 struct RunSelect {
     bindings: Bindings,
     joins: String,
@@ -58,9 +61,20 @@ struct NumberParam {
 }
 
 impl RunSelect {
+    fn new(dialect: Dialect) -> Self {
+        Self {
+            bindings: Bindings::new(dialect),
+            joins: String::new(),
+            joined: 0,
+            conditions: Vec::new(),
+            order: Vec::new(),
+            number_params: Vec::new(),
+        }
+    }
+
     fn restrict_to_experiments(
         &mut self,
-        db: &Connection,
+        db: &dyn SqlConnection,
         search: &SearchRuns,
     ) -> Result<(), CatalogError> {
         let ids = if search.experiments.is_empty() {
@@ -72,11 +86,7 @@ impl RunSelect {
             let ids = search.experiments.iter();
             let ids = ids.map(|experiment| experiments::find_id(db, experiment));
             let ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
-            let list = serde_json::Value::from(ids).to_string();
-            format!(
-                "(SELECT value FROM json_each({}))",
-                self.bindings.bind(list)
-            )
+            self.bindings.bind_integers(&ids)
         };
         self.conditions.push(format!("r.experiment_id IN {ids}"));
         Ok(())
@@ -215,7 +225,7 @@ impl RunSelect {
         self.order.push("r.run_uuid".to_owned());
     }
 
-    fn run(mut self, db: &Connection, limit: usize) -> Result<Vec<String>, CatalogError> {
+    fn run(mut self, db: &dyn SqlConnection, limit: usize) -> Result<Vec<String>, CatalogError> {
         let mut columns = "r.run_uuid".to_owned();
         for param in &self.number_params {
             columns = format!("{columns}, {}", param.column);
@@ -227,26 +237,26 @@ impl RunSelect {
             i64::MAX
         };
         let limit_in_sql = self.bindings.bind(limit_in_sql);
-        let mut query = db.prepare(&format!(
-            "SELECT {columns} FROM runs AS r{} WHERE {} ORDER BY {} LIMIT {limit_in_sql}",
-            self.joins,
-            self.conditions.join(" AND "),
-            self.order.join(", "),
-        ))?;
-        let mut result = query.query(self.bindings.values())?;
         let mut ids = Vec::new();
-        while let Some(row) = result.next()? {
-            if ids.len() >= limit {
-                break;
-            }
-            if self.number_params_match(row)? {
-                ids.push(rows::string(row, 0)?);
-            }
-        }
+        db.query(
+            &format!(
+                "SELECT {columns} FROM runs AS r{} WHERE {} ORDER BY {} LIMIT {limit_in_sql}",
+                self.joins,
+                self.conditions.join(" AND "),
+                self.order.join(", "),
+            ),
+            self.bindings.values(),
+            &mut |row| {
+                if ids.len() < limit && self.number_params_match(row)? {
+                    ids.push(rows::string(row, 0)?);
+                }
+                Ok(())
+            },
+        )?;
         Ok(ids)
     }
 
-    fn number_params_match(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+    fn number_params_match(&self, row: &dyn SqlRow) -> Result<bool, SqlError> {
         for (index, param) in self.number_params.iter().enumerate() {
             let text = ParamText(&rows::text(row, index + 1)?);
             if !matches_all(&text, std::slice::from_ref(&param.comparison)) {

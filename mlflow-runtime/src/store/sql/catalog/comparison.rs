@@ -3,31 +3,51 @@
 //! Invariant: the text of a condition is made of column names and operators that stand in this library's code,
 //! and of numbered parameters. Everything that a user gives is bound to a parameter.
 
-use rusqlite::types::Value;
-
 use crate::search::{Operand, Operator, SortKey};
+use crate::store::sql::dialect::json_list;
+use crate::store::sql::{Dialect, SqlValue};
 
 /// Values that are bound to the numbered parameters of a statement.
-#[derive(Debug, Default)]
-pub(super) struct Bindings(Vec<Value>);
+#[derive(Debug)]
+pub(super) struct Bindings {
+    dialect: Dialect,
+    values: Vec<SqlValue<'static>>,
+}
 
 impl Bindings {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            values: Vec::new(),
+        }
+    }
+
     /// Adds a value, and returns the parameter that stands for it.
-    pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {
-        self.0.push(value.into());
-        format!("?{}", self.0.len())
+    pub(super) fn bind(&mut self, value: impl Into<SqlValue<'static>>) -> String {
+        self.values.push(value.into());
+        format!("?{}", self.values.len())
     }
 
     /// Returns the values, in the order of their parameters.
-    pub(super) fn values(&self) -> rusqlite::ParamsFromIter<&Vec<Value>> {
-        rusqlite::params_from_iter(&self.0)
+    pub(super) fn values(&self) -> &[SqlValue<'static>] {
+        &self.values
     }
 
-    /// Adds a list of texts, and returns a subquery with its elements. One parameter holds the whole list, as
-    /// SQLite limits the number of parameters.
+    /// Adds an integer, and returns an expression for it that can be compared with every column of numbers.
+    pub(super) fn bind_integer(&mut self, number: i64) -> String {
+        format!("CAST({} AS BIGINT)", self.bind(number))
+    }
+
+    /// Adds a list of texts, and returns a subquery with its elements.
     pub(super) fn bind_list(&mut self, texts: &[String]) -> String {
         let list = self.bind(json_list(texts));
-        format!("(SELECT value FROM json_each({list}))")
+        format!("({})", self.dialect.text_elements(&list))
+    }
+
+    /// Adds a list of integers, and returns a subquery with its elements.
+    pub(super) fn bind_integers(&mut self, numbers: &[i64]) -> String {
+        let list = self.bind(json_list(numbers));
+        format!("({})", self.dialect.integer_elements(&list))
     }
 
     /// Returns the condition that compares a column of texts. The condition does not hold for NULL.
@@ -68,25 +88,22 @@ impl Bindings {
                 | Operator::LessOrEqual
         );
         let number = match operand {
-            // SQLite knows no NaN and would bind NULL.
+            // A column holds no NaN, and SQLite would bind NULL.
             Operand::Float(number) if number.is_nan() && operator == Operator::NotEqual => {
                 return format!("{column} IS NOT NULL");
             }
-            Operand::Float(number) if !number.is_nan() && is_comparison => Value::Real(*number),
-            Operand::Integer(number) if is_comparison => Value::Integer(*number),
+            Operand::Float(number) if !number.is_nan() && is_comparison => {
+                format!("CAST({} AS DOUBLE PRECISION)", self.bind(*number))
+            }
+            Operand::Integer(number) if is_comparison => self.bind_integer(*number),
             _ => return NEVER.to_owned(),
         };
-        format!("{column} {} {}", operator.symbol(), self.bind(number))
+        format!("{column} {} {number}", operator.symbol())
     }
 }
 
 /// Condition of a comparison that the search does not know.
 const NEVER: &str = "FALSE";
-
-/// Returns the texts as a JSON list.
-pub(super) fn json_list(texts: &[String]) -> String {
-    serde_json::Value::from(texts).to_string()
-}
 
 /// Returns the direction of an order.
 pub(super) fn direction(key: &SortKey) -> &'static str {

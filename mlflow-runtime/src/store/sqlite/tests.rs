@@ -7,13 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
 
-use super::*;
-use crate::model::{Metric, Param, RunStatus, Tag};
-use crate::search::{
-    Filter, OrderBy, Subject, ViewType, attribute, compare_records, dataset, matches_all, metric,
-    param, tag,
+use super::SqliteStore;
+use crate::entities::{
+    FileInfo, MetricHistory, NewExperiment, NewModelVersion, NewRegisteredModel, Run, RunUpdate,
 };
-use crate::store::{Batch, NewRun, Store as _, StoredRun};
+use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
+use crate::search::{
+    Filter, OrderBy, SearchExperiments, SearchModelVersions, SearchRegisteredModels, SearchRuns,
+    Subject, ViewType, attribute, compare_records, dataset, matches_all, metric, param, tag,
+};
+use crate::store::{
+    Batch, Catalog as _, ClientError, Continuation, NewRun, Page, Registry as _, Store as _,
+    StoredRun,
+};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();

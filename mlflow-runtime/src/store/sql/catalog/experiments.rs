@@ -1,20 +1,22 @@
-//! Experiments of the file: reading, searching and changing them.
+//! Experiments: reading, searching and changing them.
 
 use std::collections::BTreeMap;
 use std::path::{self, Path};
 
-use rusqlite::{Connection, OptionalExtension, Row};
-
 use super::comparison::{Bindings, direction, distinct_keys};
-use super::{CatalogError, rows, validate, workspace_condition};
+use super::workspace::workspace_condition;
 use crate::entities::{Experiment, LifecycleStage, NewExperiment};
 use crate::model::ExperimentRef;
 use crate::model::limits::{ARTIFACT_LOCATION_CHARS, EXPERIMENT_TAG_VALUE_CHARS};
 use crate::search::{
     Comparison, FieldKind, Operand, Operator, SearchExperiments, SortKey, Subject, ViewType,
 };
-use crate::store::sqlite::runs::insert_experiment;
-use crate::store::{ClientError, uri};
+use crate::store::sql::dialect::json_list;
+use crate::store::sql::error::CatalogError;
+use crate::store::sql::query::{query_all, query_optional};
+use crate::store::sql::runs::insert_experiment;
+use crate::store::sql::{SqlConnection, SqlValue, rows};
+use crate::store::{ClientError, uri, validate};
 use crate::time;
 
 /// Checks a new experiment, and returns the place of its artifacts, if the experiment has one of its own.
@@ -63,24 +65,27 @@ pub(super) fn check_tag(key: &str, value: &str) -> Result<(), ClientError> {
 
 /// Creates an experiment that was [checked](check_new), and returns its id.
 pub(super) fn create(
-    db: &Connection,
+    db: &dyn SqlConnection,
     new: &NewExperiment,
     artifact_location: Option<&str>,
     artifact_root: &Path,
 ) -> Result<String, CatalogError> {
     require_free_name(db, &new.name)?;
     let id = insert_experiment(db, &new.name, artifact_location, artifact_root)?;
-    let mut insert = db.prepare_cached(
+    let number = parse_id(&id)?;
+    let tags: Vec<SqlValue<'_>> = { new.tags.iter() }
+        .flat_map(|(key, value)| [number.into(), key.into(), value.into()])
+        .collect();
+    db.execute_many(
         "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?1, ?2, ?3)",
+        &tags,
+        3,
     )?;
-    for (key, value) in &new.tags {
-        insert.execute((&id, key, value))?;
-    }
     Ok(id)
 }
 
-fn require_free_name(db: &Connection, name: &str) -> Result<(), CatalogError> {
-    match select(db, "name = ?1", name)? {
+fn require_free_name(db: &dyn SqlConnection, name: &str) -> Result<(), CatalogError> {
+    match select(db, "name = ?1", name.into())? {
         None => Ok(()),
         Some(found) if found.is_deleted => Err(CatalogError::Declined(
             ClientError::already_exists(format!(
@@ -101,24 +106,25 @@ struct ExperimentState {
 }
 
 fn select(
-    db: &Connection,
+    db: &dyn SqlConnection,
     condition: &str,
-    value: impl rusqlite::ToSql,
+    value: SqlValue<'_>,
 ) -> Result<Option<ExperimentState>, CatalogError> {
     let workspace = workspace_condition(db, "experiments")?;
-    let state = |row: &Row<'_>| {
-        Ok(ExperimentState {
-            id: row.get(0)?,
-            name: rows::string(row, 1)?,
-            is_deleted: &*rows::text(row, 2)? == "deleted",
-        })
-    };
-    let found = db
-        .prepare_cached(&format!(
+    let found = query_optional(
+        db,
+        &format!(
             "SELECT experiment_id, name, lifecycle_stage FROM experiments WHERE {condition} AND {workspace}"
-        ))?
-        .query_row([value], state)
-        .optional()?;
+        ),
+        &[value],
+        |row| {
+            Ok(ExperimentState {
+                id: rows::integer(row, 0)?,
+                name: rows::string(row, 1)?,
+                is_deleted: rows::text(row, 2)? == "deleted",
+            })
+        },
+    )?;
     Ok(found)
 }
 
@@ -131,8 +137,9 @@ fn parse_id(id: &str) -> Result<i64, CatalogError> {
     })
 }
 
-fn require(db: &Connection, id: &str) -> Result<ExperimentState, CatalogError> {
-    select(db, "experiment_id = ?1", parse_id(id)?)?.ok_or_else(|| {
+fn require(db: &dyn SqlConnection, id: &str) -> Result<ExperimentState, CatalogError> {
+    let number = parse_id(id)?;
+    select(db, "experiment_id = CAST(?1 AS BIGINT)", number.into())?.ok_or_else(|| {
         CatalogError::Declined(ClientError::not_found(format!(
             "there is no experiment with the id {id}"
         )))
@@ -140,7 +147,7 @@ fn require(db: &Connection, id: &str) -> Result<ExperimentState, CatalogError> {
 }
 
 /// Returns an experiment to whose tags or name a change may be made.
-fn require_active(db: &Connection, id: &str) -> Result<ExperimentState, CatalogError> {
+fn require_active(db: &dyn SqlConnection, id: &str) -> Result<ExperimentState, CatalogError> {
     let found = require(db, id)?;
     if found.is_deleted {
         return Err(CatalogError::Declined(ClientError::invalid(format!(
@@ -152,10 +159,13 @@ fn require_active(db: &Connection, id: &str) -> Result<ExperimentState, CatalogE
 }
 
 /// Returns the id of an experiment, which may be deleted.
-pub(super) fn find_id(db: &Connection, experiment: &ExperimentRef) -> Result<i64, CatalogError> {
+pub(super) fn find_id(
+    db: &dyn SqlConnection,
+    experiment: &ExperimentRef,
+) -> Result<i64, CatalogError> {
     match experiment {
         ExperimentRef::Id(id) => Ok(require(db, id)?.id),
-        ExperimentRef::Name(name) => match select(db, "name = ?1", name)? {
+        ExperimentRef::Name(name) => match select(db, "name = ?1", name.into())? {
             Some(found) => Ok(found.id),
             None => Err(CatalogError::Declined(ClientError::not_found(format!(
                 "there is no experiment `{name}`"
@@ -165,7 +175,10 @@ pub(super) fn find_id(db: &Connection, experiment: &ExperimentRef) -> Result<i64
 }
 
 /// Returns an experiment, which may be deleted.
-pub(super) fn get(db: &Connection, experiment: &ExperimentRef) -> Result<Experiment, CatalogError> {
+pub(super) fn get(
+    db: &dyn SqlConnection,
+    experiment: &ExperimentRef,
+) -> Result<Experiment, CatalogError> {
     let id = find_id(db, experiment)?.to_string();
     let missing = || ClientError::not_found(format!("there is no experiment with the id {id}"));
     let found = read(db, std::slice::from_ref(&id))?.pop();
@@ -174,10 +187,10 @@ pub(super) fn get(db: &Connection, experiment: &ExperimentRef) -> Result<Experim
 
 /// Returns the ids of the experiments that match, in order.
 pub(super) fn find_ids(
-    db: &Connection,
+    db: &dyn SqlConnection,
     search: &SearchExperiments,
 ) -> Result<Vec<String>, CatalogError> {
-    let mut bindings = Bindings::default();
+    let mut bindings = Bindings::new(db.dialect());
     let mut conditions = vec![workspace_condition(db, "experiments")?.to_owned()];
     conditions.push(stage_condition("lifecycle_stage", search.view));
     for comparison in search.filter.comparisons(Subject::Experiments)? {
@@ -186,14 +199,16 @@ pub(super) fn find_ids(
     let keys = search.order_by.iter();
     let keys = keys.map(|order| order.sort_key(Subject::Experiments));
     let order = order(&distinct_keys(keys.collect::<Result<_, _>>()?));
-    let mut query = db.prepare(&format!(
-        "SELECT e.experiment_id FROM experiments AS e WHERE {} ORDER BY {order}",
-        conditions.join(" AND ")
-    ))?;
-    let ids = query.query_map(bindings.values(), |row| row.get::<_, i64>(0))?;
-    Ok(ids
-        .map(|id| id.map(|id| id.to_string()))
-        .collect::<Result<_, _>>()?)
+    let conditions = conditions.join(" AND ");
+    let ids = query_all(
+        db,
+        &format!(
+            "SELECT e.experiment_id FROM experiments AS e WHERE {conditions} ORDER BY {order}"
+        ),
+        bindings.values(),
+        |row| Ok(rows::integer(row, 0)?.to_string()),
+    )?;
+    Ok(ids)
 }
 
 /// Returns the condition that a stage of experiments or runs is part of a search.
@@ -246,7 +261,7 @@ fn compare_id(
     };
     let ids = texts.iter().map(|text| parse_id(text));
     let ids = ids
-        .map(|id| id.map(|id| bindings.bind(id)))
+        .map(|id| id.map(|id| bindings.bind_integer(id)))
         .collect::<Result<Vec<_>, _>>()?;
     let negated = matches!(operator, Operator::NotEqual | Operator::NotIn);
     let not = if negated { "NOT " } else { "" };
@@ -279,58 +294,70 @@ fn order(keys: &[SortKey]) -> String {
 }
 
 /// Returns the experiments with these ids, in the same order.
-pub(super) fn read(db: &Connection, ids: &[String]) -> Result<Vec<Experiment>, CatalogError> {
+pub(super) fn read(
+    db: &dyn SqlConnection,
+    ids: &[String],
+) -> Result<Vec<Experiment>, CatalogError> {
     let numbers: Vec<i64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-    let list = serde_json::Value::from(numbers.as_slice()).to_string();
+    let list = json_list(&numbers);
+    let (wanted, join) = (db.dialect().integers("?1"), db.dialect().join());
     let mut found: Vec<Option<Experiment>> = numbers.iter().map(|_| None).collect();
-    let mut query = db.prepare_cached(
-        "SELECT k.key, e.experiment_id, e.name, e.artifact_location, e.lifecycle_stage, e.creation_time, e.last_update_time
-         FROM json_each(?1) AS k CROSS JOIN experiments AS e ON e.experiment_id = k.value",
+    db.query(
+        &format!(
+            "SELECT k.key, e.experiment_id, e.name, e.artifact_location, e.lifecycle_stage, e.creation_time,
+                    e.last_update_time
+             FROM {wanted} {join} experiments AS e ON e.experiment_id = k.value"
+        ),
+        &[(&list).into()],
+        &mut |row| {
+            let experiment = Experiment {
+                experiment_id: rows::integer(row, 1)?.to_string(),
+                name: rows::string(row, 2)?,
+                artifact_location: rows::string(row, 3)?,
+                lifecycle_stage: LifecycleStage::from_name(&rows::text(row, 4)?),
+                creation_time_ms: row.integer(5)?,
+                last_update_time_ms: row.integer(6)?,
+                tags: BTreeMap::new(),
+            };
+            if let Some(place) = found.get_mut(rows::position(row, 0)?) {
+                *place = Some(experiment);
+            }
+            Ok(())
+        },
     )?;
-    let mut result = query.query([&list])?;
-    while let Some(row) = result.next()? {
-        let experiment = Experiment {
-            experiment_id: row.get::<_, i64>(1)?.to_string(),
-            name: rows::string(row, 2)?,
-            artifact_location: rows::string(row, 3)?,
-            lifecycle_stage: LifecycleStage::from_name(&rows::text(row, 4)?),
-            creation_time_ms: row.get(5)?,
-            last_update_time_ms: row.get(6)?,
-            tags: BTreeMap::new(),
-        };
-        if let Some(place) = found.get_mut(rows::position(row, 0)?) {
-            *place = Some(experiment);
-        }
-    }
-    let mut query = db.prepare_cached(
-        "SELECT k.key, t.key, t.value FROM json_each(?1) AS k CROSS JOIN experiment_tags AS t ON t.experiment_id = k.value",
+    db.query(
+        &format!(
+            "SELECT k.key, t.key, t.value
+             FROM {wanted} {join} experiment_tags AS t ON t.experiment_id = k.value"
+        ),
+        &[(&list).into()],
+        &mut |row| {
+            if let Some(Some(experiment)) = found.get_mut(rows::position(row, 0)?) {
+                let (key, value) = (rows::string(row, 1)?, rows::string(row, 2)?);
+                experiment.tags.insert(key, value);
+            }
+            Ok(())
+        },
     )?;
-    let mut result = query.query([&list])?;
-    while let Some(row) = result.next()? {
-        if let Some(Some(experiment)) = found.get_mut(rows::position(row, 0)?) {
-            let (key, value) = (rows::string(row, 1)?, rows::string(row, 2)?);
-            experiment.tags.insert(key, value);
-        }
-    }
     Ok(found.into_iter().flatten().collect())
 }
 
 /// Renames an experiment.
-pub(super) fn rename(db: &Connection, id: &str, name: &str) -> Result<(), CatalogError> {
+pub(super) fn rename(db: &dyn SqlConnection, id: &str, name: &str) -> Result<(), CatalogError> {
     let experiment = require_active(db, id)?;
     if experiment.name != name {
         require_free_name(db, name)?;
     }
-    db.prepare_cached(
+    db.execute(
         "UPDATE experiments SET name = ?2, last_update_time = ?3 WHERE experiment_id = ?1",
-    )?
-    .execute((experiment.id, name, time::now_ms()))?;
+        &[experiment.id.into(), name.into(), time::now_ms().into()],
+    )?;
     Ok(())
 }
 
 /// Deletes an experiment with all its runs. As in MLflow, the runs that were deleted before get a new time of
 /// deletion.
-pub(super) fn delete(db: &Connection, id: &str) -> Result<(), CatalogError> {
+pub(super) fn delete(db: &dyn SqlConnection, id: &str) -> Result<(), CatalogError> {
     let experiment = require(db, id)?;
     if experiment.is_deleted {
         return Err(CatalogError::Declined(ClientError::not_found(format!(
@@ -339,15 +366,15 @@ pub(super) fn delete(db: &Connection, id: &str) -> Result<(), CatalogError> {
         ))));
     }
     let now = time::now_ms();
-    db.prepare_cached(
+    db.execute(
         "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ?2 WHERE experiment_id = ?1",
-    )?
-    .execute((experiment.id, now))?;
+        &[experiment.id.into(), now.into()],
+    )?;
     set_stage(db, &experiment, LifecycleStage::Deleted, now)
 }
 
 /// Restores an experiment with all its runs. As in MLflow, also with the runs that were deleted before.
-pub(super) fn restore(db: &Connection, id: &str) -> Result<(), CatalogError> {
+pub(super) fn restore(db: &dyn SqlConnection, id: &str) -> Result<(), CatalogError> {
     let experiment = require(db, id)?;
     if !experiment.is_deleted {
         return Err(CatalogError::Declined(ClientError::not_found(format!(
@@ -355,48 +382,50 @@ pub(super) fn restore(db: &Connection, id: &str) -> Result<(), CatalogError> {
             experiment.name
         ))));
     }
-    db.prepare_cached(
+    db.execute(
         "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE experiment_id = ?1",
-    )?
-    .execute([experiment.id])?;
+        &[experiment.id.into()],
+    )?;
     set_stage(db, &experiment, LifecycleStage::Active, time::now_ms())
 }
 
 fn set_stage(
-    db: &Connection,
+    db: &dyn SqlConnection,
     experiment: &ExperimentState,
     stage: LifecycleStage,
     now_ms: i64,
 ) -> Result<(), CatalogError> {
-    db.prepare_cached(
-        "UPDATE experiments SET lifecycle_stage = ?2, last_update_time = ?3 WHERE experiment_id = ?1",
-    )?
-    .execute((experiment.id, stage.as_str(), now_ms))?;
+    db.execute(
+        "UPDATE experiments SET lifecycle_stage = ?2, last_update_time = ?3
+         WHERE experiment_id = ?1",
+        &[experiment.id.into(), stage.as_str().into(), now_ms.into()],
+    )?;
     Ok(())
 }
 
 /// Sets a tag that was [checked](check_tag).
 pub(super) fn set_tag(
-    db: &Connection,
+    db: &dyn SqlConnection,
     id: &str,
     key: &str,
     value: &str,
 ) -> Result<(), CatalogError> {
     let experiment = require_active(db, id)?;
-    db.prepare_cached(
+    db.execute(
         "INSERT INTO experiment_tags (experiment_id, key, value) VALUES (?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET value = excluded.value",
-    )?
-    .execute((experiment.id, key, value))?;
+         ON CONFLICT (key, experiment_id) DO UPDATE SET value = excluded.value",
+        &[experiment.id.into(), key.into(), value.into()],
+    )?;
     Ok(())
 }
 
 /// Deletes a tag.
-pub(super) fn delete_tag(db: &Connection, id: &str, key: &str) -> Result<(), CatalogError> {
+pub(super) fn delete_tag(db: &dyn SqlConnection, id: &str, key: &str) -> Result<(), CatalogError> {
     let experiment = require_active(db, id)?;
-    let deleted = db
-        .prepare_cached("DELETE FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2")?
-        .execute((experiment.id, key))?;
+    let deleted = db.execute(
+        "DELETE FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2",
+        &[experiment.id.into(), key.into()],
+    )?;
     if deleted == 0 {
         return Err(CatalogError::Declined(ClientError::not_found(format!(
             "the experiment `{}` has no tag `{key}`",

@@ -1,6 +1,6 @@
 //! Pages of a search: the ids of all matching records are found once, and the records are read page by page.
 
-use super::CatalogError;
+use crate::store::sql::error::CatalogError;
 use crate::store::{ClientError, Continuation, Page, RemainingIds};
 
 /// Reads one page. `find` returns the ids of all matching records, and is called for the first page alone.
@@ -16,7 +16,7 @@ pub(super) fn read_page<T>(
         Some(Continuation::Remaining(ids)) => ids,
         Some(Continuation::Token { .. }) => {
             return Err(CatalogError::Declined(ClientError::invalid(
-                "the search began at a server and cannot go on in a file: begin it again",
+                "the search began at a server and cannot go on in a database: begin it again",
             )));
         }
     };
