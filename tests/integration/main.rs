@@ -28,6 +28,7 @@ mod full;
 mod images;
 mod macros;
 mod many_artifacts;
+mod many_runs;
 mod model_connections;
 mod model_downloads;
 mod model_failures;

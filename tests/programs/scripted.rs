@@ -40,6 +40,7 @@
 //! recover SECONDS     ships orphaned journals, and prints the report
 //! move FROM TO        ships orphaned journals of the URI FROM to the URI TO, and prints the report or error
 //! curves COUNT        calls COUNT times a function that returns a metric whose curve another thread logs
+//! trials COUNT        calls COUNT times a function with two arguments that logs three points and returns a number
 //! returned            calls functions whose attribute names their returned values rightly or wrongly
 //! inner ID            calls, in a run of the experiment `outer`, a function that continues the run ID
 //! outside KEY         logs a metric without a run
@@ -236,6 +237,12 @@ fn main() {
             ["curves", count] => (0..count.parse().expect("a number")).for_each(|_: u32| {
                 curve();
             }),
+            ["trials", count] => {
+                let count: u32 = count.parse().expect("a number");
+                (0..count).for_each(|number| {
+                    trial(number, 0.5);
+                });
+            }
             ["outside", key] => mlflow::log_metric(key, 1.0),
             ["unstarted"] => {
                 let _run = mlflow::start_run().name("unstarted");
@@ -299,6 +306,14 @@ fn curve() -> f64 {
         .join()
         .expect("a thread that logs");
     -0.5
+}
+
+#[mlflow::tracked]
+fn trial(number: u32, rate: f64) -> f64 {
+    for step in 0..3 {
+        mlflow::metric!("loss", rate / f64::from(step + 1), step = step);
+    }
+    f64::from(number) * rate
 }
 
 fn print_report(report: &mlflow::RecoverReport) {

@@ -263,6 +263,35 @@ impl ReadBatch {
         self.run_batches.get_mut(self.done_works)
     }
 
+    /// Returns the works that are not done.
+    pub(in crate::shipper) fn remaining(&self) -> &[RunBatch] {
+        self.run_batches.get(self.done_works..).unwrap_or_default()
+    }
+
+    /// Returns the works that are not done.
+    pub(in crate::shipper) fn remaining_mut(&mut self) -> &mut [RunBatch] {
+        self.run_batches
+            .get_mut(self.done_works..)
+            .unwrap_or_default()
+    }
+
+    /// Moves some of the works that are not done before the others. `chosen` has their positions, in order.
+    pub(in crate::shipper) fn bring_forward(&mut self, chosen: &[usize]) {
+        if chosen.iter().enumerate().all(|(to, from)| to == *from) {
+            return;
+        }
+        let (mut chosen, mut others) = (chosen.iter().peekable(), Vec::new());
+        let works = self.run_batches.split_off(self.done_works);
+        for (at, work) in works.into_iter().enumerate() {
+            if chosen.next_if(|next| **next == at).is_some() {
+                self.run_batches.push(work);
+            } else {
+                others.push(work);
+            }
+        }
+        self.run_batches.extend(others);
+    }
+
     /// Marks the current work as done after it was parked, and releases its entries.
     pub(in crate::shipper) fn discard_current(&mut self) {
         if let Some(run_batch) = self.run_batches.get_mut(self.done_works) {
@@ -417,6 +446,15 @@ impl RunBatch {
             false
         });
         refused
+    }
+
+    /// Returns true if one request within `limits` takes all entries.
+    pub(in crate::shipper) fn fits(&self, limits: BatchLimits) -> bool {
+        let (metrics, params, tags) = (self.metrics.len(), self.params.len(), self.tags.len());
+        metrics <= limits.metrics
+            && params <= limits.params
+            && tags <= limits.tags
+            && metrics + params + tags <= limits.total
     }
 
     /// Returns true if there are points at the last step of their key, and that step is not found yet.

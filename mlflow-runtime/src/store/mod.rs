@@ -177,6 +177,26 @@ pub trait Store: Send {
     /// be written then. The caller finds the refused entry by halving the batch.
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError>;
 
+    /// Returns the number of entries that one call of [`log_runs`](Store::log_runs) may hold, each tag of a run's start and
+    /// its end included. Default: 0, the store takes no groups. A store that takes groups absorbs repeats, and never
+    /// holds two runs with one key.
+    fn max_group_entries(&self) -> usize {
+        0
+    }
+
+    /// Creates runs, logs their values and ends them: all of it or, after an error, nothing. Returns the runs in the same
+    /// order. A run that exists already is used as [`find_run`](Store::find_run) finds it, so the call is repeatable. Only
+    /// called if [`max_group_entries`](Store::max_group_entries) is not 0. Default: rejects the group.
+    ///
+    /// # Errors
+    /// Those of [`create_run`](Store::create_run), [`log_batch`](Store::log_batch) and [`update_run`](Store::update_run).
+    /// The caller finds the run that is to blame by sending smaller groups.
+    async fn log_runs(&self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError> {
+        Err(StoreError::Rejected {
+            reason: format!("{} takes no groups of {} runs", self.uri(), runs.len()).into(),
+        })
+    }
+
     /// Logs datasets as inputs of the run. An experiment has one dataset for each name and digest: the first
     /// one counts, with its source, schema and profile. If the run already has the dataset as an input,
     /// nothing changes, not even its tags.
@@ -405,6 +425,17 @@ impl<'a> Batch<'a> {
             ..Self::default()
         }
     }
+}
+
+/// Run that is created, filled and perhaps ended by one call of [`Store::log_runs`].
+#[derive(Clone, Debug)]
+pub struct GroupedRun<'a> {
+    /// Run to be created.
+    pub new: NewRun<'a>,
+    /// Values of the run.
+    pub batch: Batch<'a>,
+    /// Status and time, in ms since the Unix epoch, of the run's end; `None` for a run that goes on.
+    pub end: Option<(RunStatus, i64)>,
 }
 
 /// Largest number of entries that a [`Batch`] may hold.

@@ -5,7 +5,6 @@
 //! the same key, if a request without an answer was carried out after the first look. A rank that joins a run
 //! changes neither the run's status nor which of two duplicates is used.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::record::RunStart;
@@ -104,26 +103,7 @@ impl Delivery {
             }
             Err(error) => return Err(self.classify_error(error).await),
         };
-        let Some(state) = reader.runs.get_mut(number) else {
-            return Ok(run);
-        };
-        let url = self.store.run_url(&run);
-        if let (Phase::Pending { .. }, Some(start), Some(link)) =
-            (&state.phase, &start, &state.link)
-        {
-            link.set(run.clone(), url.clone());
-            // Several ranks share the run: only rank 0 prints the URL.
-            let says = identity.role.member_rank().is_none_or(|rank| rank == 0);
-            if let (Some(url), None, true) = (url, &start.parent, says) {
-                self.announcements.print_run_url(&start.name, &url);
-            }
-            if let Some(news) = self.store.news() {
-                self.announcements.print_notice(&news);
-            }
-            let link = Arc::clone(link);
-            self.warn_of_other_experiments(&run, identity.resumed.is_some(), &link)
-                .await;
-        }
+        self.introduce_run(reader, number, &run).await;
         let Some(state) = reader.runs.get_mut(number) else {
             return Ok(run);
         };
@@ -137,6 +117,37 @@ impl Delivery {
         };
         self.has_progress = true;
         Ok(run)
+    }
+
+    /// Passes a run that is about to count as created to its handles, and prints where it is, if this process has
+    /// started it.
+    pub(in crate::shipper) async fn introduce_run(
+        &mut self,
+        reader: &JournalReader,
+        number: u32,
+        run: &StoredRun,
+    ) {
+        let Some(state) = reader.runs.get(number) else {
+            return;
+        };
+        let (Phase::Pending { .. }, Some(start), Some(link)) =
+            (&state.phase, &state.start, &state.link)
+        else {
+            return;
+        };
+        let url = self.store.run_url(run);
+        link.set(run.clone(), url.clone());
+        // Several ranks share the run: only rank 0 prints the URL.
+        let identity = &state.identity;
+        let says = identity.role.member_rank().is_none_or(|rank| rank == 0);
+        if let (Some(url), None, true) = (url, &start.parent, says) {
+            self.announcements.print_run_url(&start.name, &url);
+        }
+        if let Some(news) = self.store.news() {
+            self.announcements.print_notice(&news);
+        }
+        self.warn_of_other_experiments(run, identity.resumed.is_some(), link)
+            .await;
     }
 
     /// Handles a run that the store does not have: creates it anew if the journal's process was to create it.
@@ -271,7 +282,7 @@ impl Delivery {
 
     /// Returns the store's id of a run's parent. A parent that cannot be found is left out, unless another
     /// rank may still create it.
-    async fn resolve_parent_id(
+    pub(in crate::shipper) async fn resolve_parent_id(
         &self,
         reader: &JournalReader,
         parent: Option<&RunIdentity>,
@@ -458,7 +469,7 @@ impl Delivery {
     }
 }
 
-fn valid_start_tags(start: &RunStart<'_>) -> Vec<Tag> {
+pub(in crate::shipper) fn valid_start_tags(start: &RunStart<'_>) -> Vec<Tag> {
     let mut tags: Vec<Tag> = start
         .tags
         .iter()

@@ -21,6 +21,7 @@ use crate::shipper::deliver::checkpoints::KnownCheckpoints;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::datasets::LateDigests;
 use crate::shipper::deliver::models::KnownModels;
+use crate::shipper::deliver::run_groups::GroupOutcome;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
@@ -96,7 +97,7 @@ impl Delivery {
     }
 
     /// Leaves the store to other clients for as long as [`Store::gap`] demands.
-    async fn yield_store(&self) {
+    pub(in crate::shipper) async fn yield_store(&self) {
         let gap = self.store.gap();
         if !gap.is_zero() {
             tokio::time::sleep(gap).await;
@@ -127,7 +128,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers the remaining runs of `read_batch`, at least one, until `is_interrupted` returns true. Returns true
+    /// Delivers the remaining runs of `read_batch`, at least one or one group, until `is_interrupted` returns true. Returns true
     /// if no run is left.
     pub(in crate::shipper) async fn deliver_until(
         &mut self,
@@ -143,7 +144,37 @@ impl Delivery {
         if let Some(said) = lost.unreadable_message {
             self.stats.record_blocked(reader.is_live(), &said);
         }
-        while let Some(run_batch) = read_batch.current() {
+        let mut max_entries = self.store.max_group_entries();
+        if !reader.is_live() {
+            max_entries = max_entries.min(MAX_ORPHAN_BATCH);
+        }
+        let (mut max_runs, mut may_be_grouped) = (usize::MAX, max_entries > 0);
+        loop {
+            if may_be_grouped {
+                match self
+                    .deliver_group(reader, read_batch, max_entries, max_runs)
+                    .await?
+                {
+                    GroupOutcome::Delivered => {
+                        max_runs = max_runs.saturating_mul(2);
+                        if is_interrupted() {
+                            return Ok(read_batch.current().is_none());
+                        }
+                        continue;
+                    }
+                    GroupOutcome::Refused(runs) => {
+                        max_runs = runs / 2;
+                        continue;
+                    }
+                    GroupOutcome::TooFew => {}
+                }
+            }
+            let Some(run_batch) = read_batch.current() else {
+                return Ok(true);
+            };
+            // A run that is created now may be the parent of others, and the next group may be larger again.
+            may_be_grouped = max_entries > 0 && run_batch.start_order > 0;
+            max_runs = max_runs.saturating_mul(2).max(2);
             let mut delivered = match reader.parked.blocking_run(&reader.runs, run_batch.run) {
                 None => {
                     self.deliver_run_batch(reader, run_batch, WorkOrigin::New)
@@ -176,7 +207,6 @@ impl Delivery {
                 return Ok(read_batch.current().is_none());
             }
         }
-        Ok(true)
     }
 
     /// Parks what is left of a run's batch, or blocks it in its segments if it cannot be copied.
@@ -235,7 +265,7 @@ impl Delivery {
         let refused = run_batch.take_invalid();
         run_batch.record_refused(refused);
         let run = self.ensure_run(reader, run_batch.run).await?;
-        self.find_last_steps(reader, &run, run_batch).await?;
+        self.find_last_steps(reader, Some(&run), run_batch).await?;
         self.deliver_batches(reader, &run, run_batch, part).await?;
         self.deliver_artifacts(reader, &run, run_batch, part)
             .await?;
@@ -259,26 +289,26 @@ impl Delivery {
         Ok(())
     }
 
-    /// Sets the step of points that are logged at the last step of their key.
-    async fn find_last_steps(
+    /// Sets the step of points that are logged at the last step of their key. `run` is `None` if the store does not have
+    /// the run yet.
+    pub(in crate::shipper) async fn find_last_steps(
         &mut self,
         reader: &mut JournalReader,
-        run: &StoredRun,
+        run: Option<&StoredRun>,
         run_batch: &mut RunBatch,
     ) -> Result<(), Obstacle> {
         // Metrics that a dead process has delivered are not read again: only the store knows their steps.
         let has_more = !reader.is_live() || reader.runs.may_have_metrics(run_batch.run);
         if run_batch.has_last_steps() {
-            let stored = if has_more {
-                match self.store.last_steps(run).await {
+            let stored = match run.filter(|_| has_more) {
+                Some(run) => match self.store.last_steps(run).await {
                     Ok(steps) => steps,
                     // The store rejects the query: the steps known here must suffice, so that nothing is
                     // delayed.
                     Err(StoreError::Rejected { .. }) => HashMap::new(),
                     Err(error) => return Err(self.classify_error(error).await),
-                }
-            } else {
-                HashMap::new()
+                },
+                None => HashMap::new(),
             };
             let known = reader
                 .runs
@@ -325,7 +355,11 @@ impl Delivery {
         }
     }
 
-    fn finish_work(&mut self, reader: &mut JournalReader, run_batch: &mut RunBatch) {
+    pub(in crate::shipper) fn finish_work(
+        &mut self,
+        reader: &mut JournalReader,
+        run_batch: &mut RunBatch,
+    ) {
         self.settle_refused(reader, run_batch);
         let others = run_batch.deferred_count + run_batch.refused_count;
         self.count_delivered(reader, run_batch.entries.saturating_sub(others));

@@ -17,5 +17,6 @@ pub(super) mod end_run;
 pub(super) mod images;
 mod models;
 pub(super) mod parked_runs;
+pub(super) mod run_groups;
 pub(super) mod table_rows;
 pub(super) mod user_messages;

@@ -27,8 +27,8 @@ use crate::model::{
     Tag,
 };
 use crate::store::{
-    ArtifactContent, Batch, BatchLimits, InputDataset, MemoryStore, NewRun, Store, StoreError,
-    StoreInfo, StoredRun, StoredRunData,
+    ArtifactContent, Batch, BatchLimits, GroupedRun, InputDataset, MemoryStore, NewRun, Store,
+    StoreError, StoreInfo, StoredRun, StoredRunData,
 };
 use crate::sync::lock;
 
@@ -47,6 +47,7 @@ pub(super) struct Server {
     concurrent_uploads: usize,
     absorbs_repeats: bool,
     absence_is_final: bool,
+    group_entries: usize,
     random: Random,
     begun: Instant,
     /// Hash of all requests and answers with their times. Two worlds with equal hashes went the same way.
@@ -60,6 +61,8 @@ pub(super) struct Server {
     pub(super) wiped: BTreeSet<RunId>,
     /// Artifacts that were sent although their file could not be read: violations.
     pub(super) without_file: Vec<String>,
+    /// Number of groups of runs that were stored.
+    pub(super) groups: usize,
 }
 
 /// A run on the server. Several runs may have the same key.
@@ -240,6 +243,7 @@ impl Server {
             concurrent_uploads: schedule.concurrent_uploads,
             absorbs_repeats: schedule.absorbs_repeats,
             absence_is_final: schedule.absence_is_final,
+            group_entries: schedule.group_entries,
             random: Random::new(schedule.seed ^ 0x5e72),
             begun: now,
             trace: FxHasher::default(),
@@ -249,6 +253,7 @@ impl Server {
             refused: BTreeSet::new(),
             wiped: BTreeSet::new(),
             without_file: Vec::new(),
+            groups: 0,
         }
     }
 
@@ -379,6 +384,11 @@ impl Server {
         is_external: bool,
     ) -> Result<StoredRun, StoreError> {
         if !is_external {
+            if self.group_entries > 0
+                && let Some((_, existing)) = self.twins(new.experiment_id, &key).first()
+            {
+                return self.stored(existing);
+            }
             self.check_experiment(new.experiment_id)?;
         }
         let twins = self.rows.iter().filter(|row| row.key == key).count();
@@ -403,6 +413,28 @@ impl Server {
             is_external,
         });
         Ok(stored)
+    }
+
+    /// Carries out a whole group, or nothing of it.
+    fn log_runs(&mut self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError> {
+        let (memory, rows) = (self.memory.deep_copy(), self.rows.len());
+        let log = |run: &GroupedRun<'_>| {
+            let stored = self.insert(run.new.key.to_owned(), &run.new, false)?;
+            self.check_run(&stored.run_id)?;
+            now_or_never(self.memory.log_batch(&stored, &run.batch))?;
+            if let Some((status, end_time_ms)) = run.end {
+                now_or_never(self.memory.update_run(&stored, status, Some(end_time_ms)))?;
+            }
+            Ok(stored)
+        };
+        let logged: Result<Vec<StoredRun>, StoreError> = runs.iter().map(log).collect();
+        if logged.is_ok() {
+            self.groups += 1;
+        } else {
+            self.memory = memory;
+            self.rows.truncate(rows);
+        }
+        logged
     }
 
     fn check_experiment(&self, id: &str) -> Result<(), StoreError> {
@@ -669,13 +701,32 @@ impl FaultyStore {
         call: Call<'_>,
         run_batch: impl FnOnce(&mut Server) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.ask_for_all(&[call], run_batch).await
+    }
+
+    /// Sends a request that meets the faults of each of these calls, and is answered as the first one.
+    async fn ask_for_all<T>(
+        &self,
+        calls: &[Call<'_>],
+        run_batch: impl FnOnce(&mut Server) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let dies = self.death.count();
+        let mut plan = CallPlan::default();
+        for call in calls {
+            let one = self.server().plan(self.process, call);
+            plan = CallPlan {
+                before: plan.before.max(one.before),
+                after: plan.after.max(one.after),
+                error: plan.error.or(one.error),
+                is_lost: plan.is_lost || one.is_lost,
+            };
+        }
         let CallPlan {
             before,
             after,
             error,
             is_lost,
-        } = self.server().plan(self.process, &call);
+        } = plan;
         if dies == Some(false) {
             self.death.meet::<()>().await;
         }
@@ -691,7 +742,9 @@ impl FaultyStore {
         if is_lost && answer.is_ok() {
             answer = Err(unavailable_error("its answer was lost"));
         }
-        self.server().answered(self.process, &call, &answer);
+        if let Some(call) = calls.first() {
+            self.server().answered(self.process, call, &answer);
+        }
         answer
     }
 
@@ -788,7 +841,12 @@ impl Store for FaultyStore {
                 .map(|(fault, _)| *fault)
                 .collect();
             faults.into_iter().find_map(|fault| match fault.effect {
-                Effect::Late(ms) if fault.meets(&call) && server.random.percent(fault.percent) => {
+                // A store that takes groups never creates a run twice.
+                Effect::Late(ms)
+                    if server.group_entries == 0
+                        && fault.meets(&call)
+                        && server.random.percent(fault.percent) =>
+                {
                     Some(Duration::from_millis(ms))
                 }
                 _ => None,
@@ -878,6 +936,27 @@ impl Store for FaultyStore {
             now_or_never(server.memory.log_batch(run, batch))
         })
         .await
+    }
+
+    fn max_group_entries(&self) -> usize {
+        self.server().group_entries
+    }
+
+    async fn log_runs(&self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError> {
+        let calls: Vec<Call<'_>> = { runs.iter() }
+            .flat_map(|run| {
+                let batch = Call {
+                    batch: Some(&run.batch),
+                    ..call_for_key(Route::Batch, run.new.key)
+                };
+                let end = run.end.map(|_| call_for_key(Route::Update, run.new.key));
+                [call_for_key(Route::Create, run.new.key), batch]
+                    .into_iter()
+                    .chain(end)
+            })
+            .collect();
+        self.ask_for_all(&calls, |server| server.log_runs(runs))
+            .await
     }
 
     async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ mod world;
 
 use std::env;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::determinism::FORK_LOCK;
@@ -40,10 +40,12 @@ fn read_number_variable(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }
 
-/// Tries one seed. Returns the text that describes its failure, if it fails.
-fn try_seed(seed: u64, is_logged: bool) -> Option<String> {
+/// Tries one seed, and adds the groups of runs that were stored to `groups`. Returns the text that describes its failure, if
+/// it fails.
+fn try_seed(seed: u64, is_logged: bool, groups: &AtomicUsize) -> Option<String> {
     let schedule = Schedule::new(seed);
     let outcome = world::run_world(&schedule, is_logged);
+    groups.fetch_add(outcome.groups, Ordering::Relaxed);
     for line in &outcome.log {
         println!("{line}");
     }
@@ -69,6 +71,7 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
     let next = AtomicU64::new(first);
     let has_failed = AtomicBool::new(false);
     let failures = Mutex::new(Vec::new());
+    let groups = AtomicUsize::new(0);
     let keeps_on = env::var(KEEP_GOING_VARIABLE).is_ok();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
@@ -80,7 +83,7 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
                     if seed >= first + seeds || is_over {
                         return;
                     }
-                    if let Some(failure) = try_seed(seed, seeds == 1) {
+                    if let Some(failure) = try_seed(seed, seeds == 1, &groups) {
                         has_failed.store(true, Ordering::Relaxed);
                         lock(&failures).push(failure);
                     }
@@ -90,4 +93,9 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
     });
     let failures = lock(&failures);
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    let groups = groups.into_inner();
+    assert!(
+        groups > 0 || seeds < DEFAULT_SEED_COUNT,
+        "no runs went together"
+    );
 }

@@ -39,6 +39,8 @@ pub(super) struct Schedule {
     pub(super) absorbs_repeats: bool,
     /// True if a run that the store does not find is gone for good.
     pub(super) absence_is_final: bool,
+    /// Number of entries in a group of runs; 0 if the store takes no groups.
+    pub(super) group_entries: usize,
     pub(super) steps: Vec<ScheduledEvent>,
 }
 
@@ -226,12 +228,13 @@ impl fmt::Display for Schedule {
             concurrent_uploads,
             absorbs_repeats,
             absence_is_final,
+            group_entries,
             steps,
         } = self;
         writeln!(
             f,
             "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, {concurrent_uploads} uploads at once, absorbs repeats: {absorbs_repeats}, \
-             absence is final: {absence_is_final}"
+             absence is final: {absence_is_final}, groups of {group_entries} entries"
         )?;
         for ScheduledEvent { after_ms, event } in steps {
             writeln!(f, "  +{after_ms:>6} ms  {event:?}")?;
@@ -265,6 +268,11 @@ impl Schedule {
         if maker.random.percent(20) {
             maker.end_in_trouble();
         }
+        let group_entries = if absorbs_repeats {
+            maker.random.pick(&[0, 0, 8, 30, 1000])
+        } else {
+            0
+        };
         Self {
             seed,
             batch,
@@ -272,6 +280,7 @@ impl Schedule {
             concurrent_uploads,
             absorbs_repeats,
             absence_is_final,
+            group_entries,
             steps: maker.steps,
         }
     }

@@ -68,6 +68,8 @@ pub(super) struct Outcome {
     pub(super) trace: u64,
     pub(super) failure: Option<Violation>,
     pub(super) log: Vec<String>,
+    /// Number of groups of runs that were stored.
+    pub(super) groups: usize,
 }
 
 /// Runs a world from its beginning to its end, on a thread of its own, because threads remember their
@@ -106,6 +108,7 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
             trace: server.trace(),
             failure,
             log: server.take_log(),
+            groups: server.groups,
         }
     })
 }

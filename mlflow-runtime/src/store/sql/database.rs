@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::connection::SqlConnection;
 use super::error::{CatalogError, SqlError, WorkError};
-use crate::store::{Batch, BatchLimits, ClientError, StoreError, StoreInfo};
+use crate::store::{Batch, BatchLimits, ClientError, GroupedRun, StoreError, StoreInfo, StoredRun};
 
 /// Database in MLflow's schema.
 ///
 /// A connection may live on a thread of its own. Therefore a piece of work owns everything that it needs, and so does
-/// its result. Only [`log_batch`](Database::log_batch) is given borrowed values, which are many: a database whose
-/// connection lives on the caller's thread copies nothing.
+/// its result. Only [`log_batch`](Database::log_batch) and [`log_runs`](Database::log_runs) are given borrowed values,
+/// which are many: a database whose connection lives on the caller's thread copies nothing.
 pub(in crate::store) trait Database: Send {
     /// Returns the URI, without credentials; see [`Store::uri`](crate::store::Store::uri).
     fn uri(&self) -> String;
@@ -48,6 +48,14 @@ pub(in crate::store) trait Database: Send {
     /// Writes a batch that was checked: calls [`write_batch`](super::write_batch) in one transaction of the purpose
     /// [`Create`](Purpose::Create).
     async fn log_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Returns the number of entries in a group; see
+    /// [`Store::max_group_entries`](crate::store::Store::max_group_entries).
+    fn max_group_entries(&self) -> usize;
+
+    /// Writes runs whose batches were checked: calls [`write_runs`](super::write_runs) in one transaction of the purpose
+    /// [`Create`](Purpose::Create).
+    async fn log_runs(&self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError>;
 
     /// Reads for the shipper.
     async fn look_up<T: Send + 'static>(

@@ -16,8 +16,8 @@ use crate::model::{
 };
 use crate::store::catalog::{collect_artifact, list_folder, register_model};
 use crate::store::{
-    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun,
-    local_artifacts, validate,
+    ArtifactContent, Batch, BatchLimits, GroupedRun, NewRun, Store, StoreError, StoreInfo,
+    StoredRun, local_artifacts, validate,
 };
 
 #[async_trait(?Send)]
@@ -112,6 +112,17 @@ impl<D: Database> Store for D {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         validate::check_batch(batch)?;
         Database::log_batch(self, &run.run_id, batch).await
+    }
+
+    fn max_group_entries(&self) -> usize {
+        Database::max_group_entries(self)
+    }
+
+    async fn log_runs(&self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError> {
+        for run in runs {
+            validate::check_batch(&run.batch)?;
+        }
+        Database::log_runs(self, runs).await
     }
 
     async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ mod metric_row;
 mod models;
 mod query;
 mod rows;
+mod run_group;
 mod runs;
 
 pub(super) use connection::{SqlConnection, SqlRow, SqlValue};
@@ -30,4 +31,5 @@ pub(super) use dialect::Dialect;
 pub(super) use error::{SqlError, WorkError};
 pub(super) use log_batch::write_batch;
 pub(super) use metric_row::MetricRow;
+pub(super) use run_group::write_runs;
 pub(super) use runs::{insert_experiment, schema_revision};

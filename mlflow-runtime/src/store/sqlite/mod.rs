@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use rusqlite::TransactionBehavior;
 
 use super::sql::{self, Database, Purpose, SqlConnection, SqlError, WorkError};
-use super::{Batch, BatchLimits, StoreError, StoreInfo};
+use super::{Batch, BatchLimits, GroupedRun, StoreError, StoreInfo, StoredRun};
 use connection::SqliteConnection;
 use error::SqliteError;
 use open::OpenDatabase;
@@ -34,6 +34,9 @@ use open::OpenDatabase;
 /// Largest number of entries in a batch: as many as the shipper reads at a time. Writing them takes a third
 /// of a second, in which nobody else has the file's lock.
 const MAX_BATCH_ENTRIES: usize = 65_536;
+/// Largest number of entries in a group of runs. Those of small runs take about half a second, as each run has a dozen
+/// rows of its own.
+const MAX_GROUP_ENTRIES: usize = 32_768;
 /// Time of work after which others certainly get the lock. A client that waits for the lock gives up after
 /// five seconds, as MLflow does.
 const MAX_WORK_WITHOUT_GAP: Duration = Duration::from_secs(2);
@@ -210,6 +213,18 @@ impl Database for SqliteStore {
         let written: Result<(), SqlError> =
             self.work(Purpose::Create, Some(BATCH_CACHE_KIB), |db| {
                 sql::write_batch(db, run_id, batch)
+            });
+        Ok(written?)
+    }
+
+    fn max_group_entries(&self) -> usize {
+        MAX_GROUP_ENTRIES
+    }
+
+    async fn log_runs(&self, runs: &[GroupedRun<'_>]) -> Result<Vec<StoredRun>, StoreError> {
+        let written: Result<Vec<StoredRun>, SqlError> =
+            self.work(Purpose::Create, Some(BATCH_CACHE_KIB), |db| {
+                sql::write_runs(db, runs)
             });
         Ok(written?)
     }
