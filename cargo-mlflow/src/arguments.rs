@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
 /// Options of every command.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Server or file to read: http(s)://HOST, sqlite:///FILE. Default: MLFLOW_TRACKING_URI, else
-    /// sqlite:///mlflow.db
+    /// Server, database or file to read: http(s)://HOST, postgresql://USER@HOST/DATABASE, sqlite:///FILE.
+    /// Default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db
     #[arg(long, global = true, value_name = "URI")]
     pub(crate) tracking_uri: Option<String>,
     /// Write JSON for programs.

@@ -101,6 +101,8 @@
 //!   tracked function is an input of its run.
 //! - `object-store`: artifacts are written to S3, Google Cloud Storage and Azure with the credentials in the
 //!   environment, if the server neither stores them nor signs uploads.
+//! - `postgres`: runs are logged to MLflow's PostgreSQL database without a server, if the tracking URI is
+//!   `postgresql://user@host/database`.
 //!
 //! # Automatic tags
 //!
@@ -170,6 +172,7 @@ mod journal;
 pub mod journals;
 mod model;
 mod os;
+mod percent_encoding;
 mod run;
 pub mod search;
 mod secret;

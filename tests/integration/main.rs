@@ -43,6 +43,8 @@ mod other_users;
 mod outage;
 mod panics;
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_store;
 mod power_loss;
 mod presigned_uploads;
 mod provenance;

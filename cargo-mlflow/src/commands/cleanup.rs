@@ -104,7 +104,10 @@ fn check(client: &Client, options: &Cleanup) -> Result<(), Failure> {
                 .to_owned(),
         ));
     }
-    if options.permanent && !client.uri().starts_with("sqlite:") {
+    let is_database = ["sqlite:", "postgresql:"]
+        .iter()
+        .any(|scheme| client.uri().starts_with(scheme));
+    if options.permanent && !is_database {
         return Err(Failure::Usage(format!(
             "--permanent: {} offers no call that deletes runs for good. Run `mlflow gc` where its database can be \
              reached",

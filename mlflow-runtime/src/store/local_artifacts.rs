@@ -20,6 +20,7 @@ use rustix::fs::OFlags;
 
 use super::{ArtifactContent, ByteSink, ClientError, StoreError, uri, validate};
 use crate::entities::FileInfo;
+use crate::percent_encoding::percent_decode;
 
 /// Beginning of the name of a file whose content is still being written.
 const DRAFT_PREFIX: &str = ".mlflow-runtime-";
@@ -35,7 +36,8 @@ const READ_BYTES: usize = 256 * 1024;
 pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError> {
     parse_directory(artifact_uri).map_err(|why| StoreError::Blocked {
         reason: format!(
-            "artifacts go to `{}`: {why}",
+            "artifacts go to `{}`: {why}. Log through a tracking server, by its http:// address as the tracking URI, or \
+             to an experiment whose artifacts are in a directory",
             mlflow_rules::url_without_credentials(artifact_uri)
         )
         .into(),
@@ -76,8 +78,7 @@ fn parse_directory(artifact_uri: &str) -> Result<PathBuf, String> {
                 }
                 None => rest,
             };
-            uri::percent_decode(path)
-                .ok_or_else(|| "its percent-encoding is not valid".to_owned())?
+            percent_decode(path).ok_or_else(|| "its percent-encoding is not valid".to_owned())?
         }
         Some(scheme) => return Err(format!("this client does not use `{scheme}:` storage")),
     };

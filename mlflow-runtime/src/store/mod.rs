@@ -13,6 +13,7 @@
 //!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`MAX_BLOCKING_WAIT`].
 
 mod catalog;
+mod certificates;
 mod client_error;
 mod error;
 mod local_artifacts;
@@ -20,6 +21,8 @@ mod memory;
 #[cfg(feature = "object-store")]
 mod object_storage;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rest;
 mod sql;
 mod sqlite;
@@ -55,6 +58,8 @@ pub use client_error::ClientError;
 pub use error::{ErrorReason, StoreError};
 pub(crate) use local_artifacts::is_local_directory;
 pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
 pub(crate) use table_file::TableFile;

@@ -1,7 +1,11 @@
 //! Opening of the store that a [`Destination`] names.
 
+#[cfg(feature = "postgres")]
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "postgres")]
+use super::PostgresStore;
 use super::{ClientStore, Credentials, RestOptions, RestStore, SqliteStore, StoreError};
 use crate::config::Settings;
 use crate::config::destination::Destination;
@@ -23,6 +27,15 @@ impl Destination {
     ) -> Result<Box<dyn ClientStore>, StoreError> {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { uri } => {
+                let store = PostgresStore::open(
+                    (**uri).clone(),
+                    Path::new(ARTIFACT_ROOT),
+                    settings.request_timeout,
+                );
+                return Ok(Box::new(store));
+            }
             Self::Rest { uri } => uri,
             Self::Unusable(unusable) => {
                 return Err(StoreError::Blocked {

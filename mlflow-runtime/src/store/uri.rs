@@ -1,6 +1,5 @@
-//! Parts of URIs that the stores read and write themselves.
+//! Schemes of the URIs that the stores read.
 
-use std::borrow::Cow;
 /// Returns the scheme of a URI, or `None` for a path. A single letter is no scheme, but a Windows drive.
 pub(super) fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
@@ -10,44 +9,6 @@ pub(super) fn scheme(uri: &str) -> Option<&str> {
         .is_some_and(|first| first.is_ascii_alphabetic());
     let goes_on_well = chars.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     (starts_well && goes_on_well && scheme.len() > 1).then_some(scheme)
-}
-
-/// Decodes percent-encoded text. Returns `None` if a `%` is not followed by two hex digits, or if the result
-/// is not UTF-8.
-pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            decoded.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-/// Appends `path` to a URL. Percent-encodes everything but unreserved characters and `/`.
-pub(super) fn push_encoded_path(url: &mut String, path: &str) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
-    ];
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push('%');
-            url.extend(
-                [byte >> 4, byte & 15]
-                    .map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or('0')),
-            );
-        }
-    }
 }
 
 #[cfg(test)]
@@ -60,17 +21,6 @@ mod tests {
         assert_eq!(scheme("mlflow-artifacts:/x"), Some("mlflow-artifacts"));
         for path in ["/a:b", "C:\\x", "a/b:c", "", ":x"] {
             assert_eq!(scheme(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn encoding_and_decoding_are_inverse() {
-        let mut url = String::new();
-        push_encoded_path(&mut url, "dir/ü a+b:c?.txt");
-        assert_eq!(url, "dir/%C3%BC%20a%2Bb%3Ac%3F.txt");
-        assert_eq!(percent_decode(&url).as_deref(), Some("dir/ü a+b:c?.txt"));
-        for broken in ["%", "%4", "%zz", "%ff"] {
-            assert_eq!(percent_decode(broken), None, "{broken}");
         }
     }
 }

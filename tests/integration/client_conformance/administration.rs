@@ -2,7 +2,6 @@
 //! others. All copies hold the same then, and a call that MLflow refuses is refused by us for the same reason.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use mlflow::entities::{NewExperiment, NewModelVersion, NewRegisteredModel, RunUpdate};
@@ -566,6 +565,20 @@ impl Caller {
     }
 }
 
+/// Returns the script for a database. PostgreSQL has no place for a longer name, so MLflow fails at it.
+fn script_for(uri: &str) -> Vec<Value> {
+    const MAX_NAME: usize = 256;
+    let mut script = script();
+    if uri.starts_with("postgresql") {
+        for operation in &mut script {
+            if let Some(name) = operation["name"].as_str() {
+                operation["name"] = name.chars().take(MAX_NAME).collect::<String>().into();
+            }
+        }
+    }
+    script
+}
+
 fn now_ms() -> i64 {
     let now = UNIX_EPOCH
         .elapsed()
@@ -574,11 +587,11 @@ fn now_ms() -> i64 {
     i64::try_from(now).expect("a time")
 }
 
-/// Returns all that a file holds, without the ids of new experiments and with `now` for each time between
+/// Returns all that a database holds, without the ids of new experiments and with `now` for each time between
 /// `begun` and now.
-fn dump(database: &Path, begun: i64) -> Value {
+fn dump(uri: &str, begun: i64) -> Value {
     let ended = now_ms();
-    let mut dump = Python::shared().ask(&json!({"request": "read", "uri": uri_of(database)}));
+    let mut dump = Python::shared().ask(&json!({"request": "read", "uri": uri}));
     // The runs of the dump belong to experiments of the sample, whose ids are the same in all copies.
     for experiment in dump["experiments"].as_array_mut().expect("experiments") {
         let is_new = experiment["creation_time_ms"]
@@ -661,30 +674,32 @@ pub(super) struct Expected {
 
 pub(super) fn expected() -> &'static Expected {
     static EXPECTED: std::sync::OnceLock<Expected> = std::sync::OnceLock::new();
-    EXPECTED.get_or_init(|| {
-        let database = copy_of(sample());
-        let begun = now_ms();
-        let perform = |operations: &[Value]| {
-            let request =
-                json!({"request": "perform", "uri": uri_of(&database), "operations": operations});
-            list(&Python::shared().ask(&request)).to_vec()
-        };
-        for (operation, outcome) in script().iter().zip(perform(&script())) {
-            assert_eq!(outcome, Value::Null, "MLflow: {operation:.200}");
-        }
-        let before = dump(&database, begun);
-        let refusals = perform(&bad_calls());
-        let refused = |(operation, outcome): (&Value, Value)| {
-            let outcome = outcome
-                .as_str()
-                .unwrap_or_else(|| panic!("MLflow accepts {operation:.200}"));
-            outcome.to_owned()
-        };
-        let refusals = bad_calls().iter().zip(refusals).map(refused).collect();
-        let dump = dump(&database, begun);
-        compare_dumps("MLflow itself", &dump, &before);
-        Expected { refusals, dump }
-    })
+    EXPECTED.get_or_init(|| expect(&uri_of(&copy_of(sample()))))
+}
+
+/// Lets Python make all calls on a database that holds a sample.
+pub(super) fn expect(uri: &str) -> Expected {
+    let begun = now_ms();
+    let perform = |operations: &[Value]| {
+        let request = json!({"request": "perform", "uri": uri, "operations": operations});
+        list(&Python::shared().ask(&request)).to_vec()
+    };
+    let script = script_for(uri);
+    for (operation, outcome) in script.iter().zip(perform(&script)) {
+        assert_eq!(outcome, Value::Null, "MLflow: {operation:.200}");
+    }
+    let before = dump(uri, begun);
+    let refusals = perform(&bad_calls());
+    let refused = |(operation, outcome): (&Value, Value)| {
+        let outcome = outcome
+            .as_str()
+            .unwrap_or_else(|| panic!("MLflow accepts {operation:.200}"));
+        outcome.to_owned()
+    };
+    let refusals = bad_calls().iter().zip(refusals).map(refused).collect();
+    let dump = dump(uri, begun);
+    compare_dumps("MLflow itself", &dump, &before);
+    Expected { refusals, dump }
 }
 
 /// Returns true if our error is of the kind of MLflow's, or says more than an error code that MLflow uses for
@@ -712,12 +727,17 @@ pub(super) fn is_refused_for_the_same_reason(
     }
 }
 
-/// Makes all calls on a store, and compares outcomes and data.
-fn compare_administration(store: &str, client: blocking::Client, database: &Path) {
-    let expected = expected();
+/// Makes all calls on a store, and compares outcomes and data. `uri` is that of the store's database.
+pub(super) fn compare_administration(
+    store: &str,
+    client: blocking::Client,
+    uri: &str,
+    expected: &Expected,
+) {
     let begun = now_ms();
-    let mut caller = Caller::new(client);
-    for operation in script() {
+    let ids = Python::shared().ask(&json!({"request": "ids", "uri": uri}));
+    let mut caller = Caller::with_ids(client, serde_json::from_value(ids).expect("ids"));
+    for operation in script_for(uri) {
         let done = caller.make(&operation);
         assert!(
             done.is_ok(),
@@ -739,20 +759,22 @@ fn compare_administration(store: &str, client: blocking::Client, database: &Path
         "{store}:\n{}",
         differences.join("\n")
     );
-    compare_dumps(store, &dump(database, begun), &expected.dump);
+    compare_dumps(store, &dump(uri, begun), &expected.dump);
 }
 
 #[test]
 fn a_sqlite_file_is_administrated_as_by_mlflow() {
     let database = copy_of(sample());
-    compare_administration("sqlite", client_of(&uri_of(&database)), &database);
+    let uri = uri_of(&database);
+    compare_administration("sqlite", client_of(&uri), &uri, expected());
 }
 
 #[test]
 fn a_server_is_administrated_as_by_mlflow_and_returns_all_pages() {
     let database = copy_of(sample());
     let server = server_on(&database);
-    compare_administration("server", client_of(server.url()), &database);
+    let uri = uri_of(&database);
+    compare_administration("server", client_of(server.url()), &uri, expected());
     paging::compare_pages(&client_of(server.url()), &database);
     paging::check_search_while_runs_start(server.url(), &database);
 }

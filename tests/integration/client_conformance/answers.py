@@ -93,9 +93,9 @@ def bits(number):
 # Creation of the data.
 
 
-def create(database, root):
-    """Creates a file with data of every kind. Artifacts go below the directory `root`."""
-    client = client_of("sqlite:///" + database)
+def create(uri, root):
+    """Fills a database with data of every kind. Artifacts go below the directory `root`."""
+    client = client_of(uri)
     chance = random.Random(17)
 
     def experiment(name, **tags):

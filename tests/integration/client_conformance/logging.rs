@@ -88,13 +88,6 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(client: blocking::Client) -> Self {
-        let ids =
-            Python::shared().ask(&json!({"request": "ids", "uri": uri_of(&copy_of(sample()))}));
-        let ids = serde_json::from_value(ids).expect("ids");
-        Self { client, ids }
-    }
-
     fn id(&self, name: &Value) -> String {
         let name = text(name);
         self.ids.get(name).map_or(name, String::as_str).to_owned()
@@ -182,45 +175,50 @@ fn dump(uri: &str) -> Value {
     Value::Object(dump)
 }
 
-struct Expected {
+pub(super) struct Expected {
     refusals: Vec<String>,
     dump: Value,
 }
 
 fn expected() -> &'static Expected {
     static EXPECTED: std::sync::OnceLock<Expected> = std::sync::OnceLock::new();
-    EXPECTED.get_or_init(|| {
-        let uri = uri_of(&copy_of(sample()));
-        let perform = |operations: &[Value]| {
-            let request = json!({"request": "perform", "uri": uri, "operations": operations});
-            list(&Python::shared().ask(&request)).to_vec()
-        };
-        let outcomes = perform(&[script(), bad_calls()].concat());
-        let (done, refused) = outcomes.split_at(script().len());
-        for (operation, outcome) in script().iter().zip(done) {
-            assert_eq!(*outcome, Value::Null, "MLflow: {operation:.200}");
-        }
-        let refusals = refused.iter().zip(bad_calls()).map(|(refusal, operation)| {
-            let refusal = refusal.as_str();
-            refusal
-                .unwrap_or_else(|| panic!("MLflow accepts {operation:.200}"))
-                .to_owned()
-        });
-        Expected {
-            refusals: refusals.collect(),
-            dump: dump(&uri),
-        }
-    })
+    EXPECTED.get_or_init(|| expect(&uri_of(&copy_of(sample()))))
 }
 
-/// Makes all calls on a store that holds the sample, and compares it with Python's.
-fn compare(store: &str, uri: &str) {
-    let mut caller = Caller::new(client_of(uri));
+/// Lets Python make all calls on a database that holds a sample.
+pub(super) fn expect(uri: &str) -> Expected {
+    let perform = |operations: &[Value]| {
+        let request = json!({"request": "perform", "uri": uri, "operations": operations});
+        list(&Python::shared().ask(&request)).to_vec()
+    };
+    let outcomes = perform(&[script(), bad_calls()].concat());
+    let (done, refused) = outcomes.split_at(script().len());
+    for (operation, outcome) in script().iter().zip(done) {
+        assert_eq!(*outcome, Value::Null, "MLflow: {operation:.200}");
+    }
+    let refusals = refused.iter().zip(bad_calls()).map(|(refusal, operation)| {
+        let refusal = refusal.as_str();
+        refusal
+            .unwrap_or_else(|| panic!("MLflow accepts {operation:.200}"))
+            .to_owned()
+    });
+    Expected {
+        refusals: refusals.collect(),
+        dump: dump(uri),
+    }
+}
+
+/// Makes all calls on a store that holds a sample, and compares it with Python's.
+pub(super) fn compare(store: &str, uri: &str, expected: &Expected) {
+    let ids = Python::shared().ask(&json!({"request": "ids", "uri": uri}));
+    let ids = serde_json::from_value(ids).expect("ids");
+    let client = client_of(uri);
+    let mut caller = Caller { client, ids };
     for operation in script() {
         let done = caller.make(&operation);
         done.unwrap_or_else(|error| panic!("{store}: {operation:.200}: {error}"));
     }
-    for (operation, refusal) in bad_calls().iter().zip(&expected().refusals) {
+    for (operation, refusal) in bad_calls().iter().zip(&expected.refusals) {
         let error = caller.make(operation);
         let error = error.expect_err(&format!("{store}: {operation:.200}"));
         let (code, _) = refusal.split_once(": ").expect("a code");
@@ -229,17 +227,17 @@ fn compare(store: &str, uri: &str) {
             "{store}: {operation:.200}: {error:?}, but MLflow: {refusal}"
         );
     }
-    compare_dumps(store, &dump(uri), &expected().dump);
+    compare_dumps(store, &dump(uri), &expected.dump);
 }
 
 #[test]
 fn what_is_logged_to_a_sqlite_file_is_as_mlflow_logs_it() {
-    compare("SQLite", &uri_of(&copy_of(sample())));
+    compare("SQLite", &uri_of(&copy_of(sample())), expected());
 }
 
 #[test]
 fn what_is_logged_to_a_server_is_as_mlflow_logs_it() {
-    compare("REST", server_on(&copy_of(sample())).url());
+    compare("REST", server_on(&copy_of(sample())).url(), expected());
 }
 
 /// The fake has other experiments, so only what the new runs hold is compared.

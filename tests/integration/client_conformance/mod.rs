@@ -4,7 +4,7 @@
 //! what MLflow cannot answer is computed here, from the records that Python has read.
 //!
 //! The stores are a SQLite file that Python has written, a server on a copy of that file, a file that this
-//! library has written, and the fake.
+//! library has written, a PostgreSQL database that Python has filled in the same way, and the fake.
 
 mod administration;
 mod artifacts;
@@ -14,6 +14,8 @@ mod faults;
 mod logging;
 mod own_file;
 mod paging;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod python;
 mod queries;
 mod query;
@@ -37,7 +39,7 @@ fn sample() -> &'static Path {
         let python = Python::shared();
         let database = python.directory().join("sample.db");
         let root = python.directory().join("artifacts");
-        python.ask(&json!({"request": "create", "database": database, "root": root}));
+        python.ask(&json!({"request": "create", "uri": uri_of(&database), "root": root}));
         database
     })
 }

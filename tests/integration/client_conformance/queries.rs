@@ -13,25 +13,29 @@ use super::query::{Case, Form, Query, difference};
 use super::{client_of, copy_of, list, records, sample, sample_server, text, uri_of};
 use crate::support::rng::Rng;
 
-/// Expected answers to all queries, and the queries.
-fn expected() -> &'static (Vec<Query>, Vec<Value>) {
-    static EXPECTED: std::sync::OnceLock<(Vec<Query>, Vec<Value>)> = std::sync::OnceLock::new();
-    EXPECTED.get_or_init(|| {
-        // Python has its own copy: another process may hold a lock on the sample.
-        let uri = uri_of(&copy_of(sample()));
-        let ids = Python::shared().ask(&json!({"request": "ids", "uri": uri}));
-        let ids: BTreeMap<String, String> = serde_json::from_value(ids).expect("ids");
-        let run_ids: Vec<String> = ids
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("run-"))
-            .map(|(_, id)| id)
-            .collect();
-        let queries = cases::all_queries(&run_ids);
-        let asked: Vec<Value> = queries.iter().map(Query::for_python).collect();
-        let answers =
-            Python::shared().ask(&json!({"request": "answer", "uri": uri, "queries": asked}));
-        (queries, list(&answers).to_vec())
-    })
+/// All queries to a sample, and the expected answers.
+type Expected = (Vec<Query>, Vec<Value>);
+
+/// Returns all queries to the file, and the expected answers.
+fn expected() -> &'static Expected {
+    static EXPECTED: std::sync::OnceLock<Expected> = std::sync::OnceLock::new();
+    // Python has its own copy: another process may hold a lock on the sample.
+    EXPECTED.get_or_init(|| expect(&uri_of(&copy_of(sample()))))
+}
+
+/// Returns all queries to a database that holds a sample, and the expected answers.
+pub(super) fn expect(uri: &str) -> Expected {
+    let ids = Python::shared().ask(&json!({"request": "ids", "uri": uri}));
+    let ids: BTreeMap<String, String> = serde_json::from_value(ids).expect("ids");
+    let run_ids: Vec<String> = ids
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("run-"))
+        .map(|(_, id)| id)
+        .collect();
+    let queries = cases::all_queries(&run_ids);
+    let asked: Vec<Value> = queries.iter().map(Query::for_python).collect();
+    let answers = Python::shared().ask(&json!({"request": "answer", "uri": uri, "queries": asked}));
+    (queries, list(&answers).to_vec())
 }
 
 /// Returns Python's records of all active runs of active experiments, the latest start first.
@@ -223,8 +227,12 @@ const LOOSE: &[(&str, &str)] = &[
 
 /// Compares all answers, and panics with all differences. A store that takes long is asked a third of
 /// them, each in one form; `MLFLOW_TEST_SEED` chooses which.
-fn compare_all(store: &str, client: &blocking::Client, takes_long: bool) {
-    let (queries, answers) = expected();
+pub(super) fn compare_all(
+    store: &str,
+    client: &blocking::Client,
+    takes_long: bool,
+    (queries, answers): &Expected,
+) {
     assert_eq!(queries.len(), answers.len());
     let mut differences = Vec::new();
     let mut rng = Rng::seeded_or(20_260_102);
@@ -332,10 +340,12 @@ fn filters_that_mlflow_reads_by_accident_are_refused_without_a_server() {
 
 #[test]
 fn a_sqlite_file_is_searched_as_by_mlflow() {
-    compare_all("sqlite", &client_of(&uri_of(&copy_of(sample()))), false);
+    let file = client_of(&uri_of(&copy_of(sample())));
+    compare_all("sqlite", &file, false, expected());
 }
 
 #[test]
 fn a_server_is_searched_as_by_mlflow() {
-    compare_all("server", &client_of(sample_server().url()), true);
+    let server = client_of(sample_server().url());
+    compare_all("server", &server, true, expected());
 }

@@ -17,7 +17,11 @@ use mlflow::store::{
 };
 use serde_json::json;
 
+#[cfg(feature = "postgres")]
+use crate::support::mlflow::read_database;
 use crate::support::mlflow::{Api, Server, read_file};
+#[cfg(feature = "postgres")]
+use crate::support::postgres::Postgres;
 use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
 use crate::support::{block_on, unique};
@@ -120,6 +124,46 @@ impl Subject for File {
     }
 }
 
+#[cfg(feature = "postgres")]
+struct Database {
+    store: mlflow::store::PostgresStore,
+    server: &'static Postgres,
+    name: String,
+}
+
+#[cfg(feature = "postgres")]
+impl Subject for Database {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn delete_experiment(&self, id: &str) {
+        for table in ["experiments", "runs"] {
+            let delete = format!(
+                "update {table} set lifecycle_stage = 'deleted' where experiment_id = {id}"
+            );
+            self.server.query(&self.name, &delete);
+        }
+    }
+
+    fn has_logged_models(&self) -> bool {
+        let exists = "select to_regclass('logged_models') is not null";
+        self.server.query(&self.name, exists) == "t"
+    }
+
+    fn count_versions(&self, name: &str) -> i64 {
+        let count = format!("select count(*) from model_versions where name = '{name}'");
+        self.server
+            .query(&self.name, &count)
+            .parse()
+            .expect("a count")
+    }
+
+    fn read(&self, run_ids: &[String]) -> Vec<Seen> {
+        read_database(&self.server.uri_of(&self.name), run_ids)
+    }
+}
+
 struct Remote {
     store: RestStore,
     api: Api,
@@ -180,6 +224,27 @@ fn rest_store_on_postgres() {
     if let Some(scaled) = Scaled::shared() {
         block_on(suite(&remote(scaled.server())));
     }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_store() {
+    let Some(server) = Postgres::shared() else {
+        return;
+    };
+    let home = tempfile::tempdir().expect("a directory");
+    let name = server.create_database();
+    let root = home.path().join("mlruns");
+    let store = mlflow::store::PostgresStore::new(&server.uri_of(&name), root).expect("a store");
+    let database = Database {
+        store,
+        server,
+        name,
+    };
+    block_on(suite(&database));
+    // Reading has migrated the database to MLflow's newest schema, while the store was open.
+    assert!(database.has_logged_models());
+    block_on(suite(&database));
 }
 
 /// Expected runs, by run id.

@@ -65,7 +65,7 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
     };
     let created = store.create_model(&run, &new).await;
     if !subject.has_logged_models() {
-        return is_blocked(created, "open the file once with MLflow 3");
+        return is_blocked(created, "MLflow 3 adds to");
     }
     let model = created.expect("a model");
     assert_eq!(

@@ -62,10 +62,15 @@ pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
 
 /// Reads runs from a SQLite file with MLflow's own client, which migrates the file.
 pub(crate) fn read_file(database: &Path, run_ids: &[String]) -> Vec<Seen> {
+    read_database(&format!("sqlite:///{}", database.display()), run_ids)
+}
+
+/// Reads runs from a database with MLflow's own client, which migrates the database.
+pub(crate) fn read_database(uri: &str, run_ids: &[String]) -> Vec<Seen> {
     const SCRIPT: &str = r#"
 import json, os, sys
 from mlflow import MlflowClient
-client = MlflowClient("sqlite:///" + sys.argv[1])
+client = MlflowClient(sys.argv[1])
 def number(point):
     return [point.key, point.step, point.timestamp, repr(point.value)]
 def number_of(metric):
@@ -101,7 +106,7 @@ for run_id in sys.argv[2:]:
         files=files))
 print(json.dumps(runs))
 "#;
-    let mut arguments = vec![database.to_str().expect("UTF-8")];
+    let mut arguments = vec![uri];
     arguments.extend(run_ids.iter().map(String::as_str));
     let printed = python(SCRIPT, &arguments);
     let runs: Vec<Value> = serde_json::from_str(&printed).expect("JSON");

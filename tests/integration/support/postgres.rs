@@ -13,14 +13,18 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::mlflow::free_port;
+use super::unique;
 
 /// Longest time that PostgreSQL may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
@@ -28,15 +32,24 @@ const START: Duration = Duration::from_secs(120);
 /// User id of `nobody`, and group id of `nogroup`.
 const NOBODY: u32 = 65_534;
 
+/// User who needs a password, unlike all others.
+pub(crate) const LOCKED_USER: &str = "locked";
+/// Password of [`LOCKED_USER`].
+pub(crate) const PASSWORD: &str = "hunter2";
+
 /// Folder of the installed PostgreSQL programs.
 struct Installed(PathBuf);
 
 /// Running PostgreSQL server. Dropping the value ends the server and removes its files.
 pub(crate) struct Postgres {
     process: Child,
+    /// Processes that were stopped. The shell of each removes the files once its pipe is closed.
+    stopped: Vec<Child>,
     installed: Installed,
     home: PathBuf,
     port: u16,
+    /// Taken while a database is copied.
+    copying: Mutex<()>,
 }
 
 impl Installed {
@@ -116,15 +129,23 @@ impl Postgres {
             "{create:?} (every folder down to {home:?} has to be open to it): {}",
             String::from_utf8_lossy(&created.stderr)
         );
+        let rules = home.join("data/pg_hba.conf");
+        let others = fs::read_to_string(&rules).expect("the rules of access");
+        let rule = format!("host all {LOCKED_USER} 127.0.0.1/32 scram-sha-256\n");
+        fs::write(&rules, rule + &others).expect("the rules of access");
         let port = free_port();
         let mut postgres = Self {
             process: Self::spawn(&installed, &home, port),
+            stopped: Vec::new(),
             installed,
             home,
             port,
+            copying: Mutex::new(()),
         };
         postgres.wait();
         postgres.query("postgres", "create database mlflow");
+        let create = format!("create role {LOCKED_USER} login password '{PASSWORD}'");
+        postgres.query("postgres", &create);
         Some(postgres)
     }
 
@@ -177,13 +198,81 @@ impl Postgres {
         }
     }
 
+    /// Returns the server that is shared by tests with databases of their own. It ends with the test process.
+    pub(crate) fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
+        SHARED.get_or_init(Self::start).as_ref()
+    }
+
+    /// Creates an empty database. Returns its name.
+    pub(crate) fn create_database(&self) -> String {
+        let name = format!("d{}", unique());
+        self.query("postgres", &format!("create database {name}"));
+        name
+    }
+
+    /// Creates a copy of a database, which loses its connections. Returns the copy's name.
+    pub(crate) fn copy_database(&self, name: &str) -> String {
+        let copy = format!("d{}", unique());
+        // Tests copy at once, and whoever asks the original meanwhile would be in the way.
+        let _guard = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.query(
+            "postgres",
+            &format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+            ),
+        );
+        self.query(
+            "postgres",
+            &format!("create database {copy} template {name}"),
+        );
+        copy
+    }
+
+    /// Ends the server as `pg_ctl stop -m fast` does: all connections are lost.
+    pub(crate) fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::INT).expect("a process to end");
+        // To wait for a process closes the pipe to it, and with the pipe the files would go.
+        while self.process.try_wait().expect("its status").is_none() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts the server again on the same port and data, after [`stop`](Self::stop).
+    pub(crate) fn restart(&mut self) {
+        let next = Self::spawn(&self.installed, &self.home, self.port);
+        self.stopped
+            .push(std::mem::replace(&mut self.process, next));
+        self.wait();
+    }
+
+    /// Writes a file that the server can read, and nobody else. Returns its path.
+    pub(crate) fn write_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home.join(name);
+        fs::write(&path, text).expect("a file of the server");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+        if is_root() {
+            chown(&path, Some(NOBODY), Some(NOBODY)).expect("a file of nobody's");
+        }
+        path
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns the URI of a database.
+    pub(crate) fn uri_of(&self, database: &str) -> String {
+        format!(
+            "postgresql+psycopg2://mlflow@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
     /// Returns the URI by which MLflow connects to the database. The URI names the driver because the default
     /// driver depends on the release of `SQLAlchemy`.
     pub(crate) fn uri(&self) -> String {
-        format!(
-            "postgresql+psycopg2://mlflow@127.0.0.1:{}/mlflow",
-            self.port
-        )
+        self.uri_of("mlflow")
     }
 
     /// Runs a query on a database by `psql`; returns the output of `psql`.
@@ -197,7 +286,8 @@ impl Postgres {
             .expect("psql")
     }
 
-    fn query(&self, database: &str, query: &str) -> String {
+    /// Runs a query on a database. Returns one line per row, with columns separated by `|`.
+    pub(crate) fn query(&self, database: &str, query: &str) -> String {
         let output = self.asked(database, query);
         assert!(
             output.status.success(),
@@ -220,6 +310,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
+        self.stopped.clear();
         let _ = fs::remove_dir_all(&self.home);
     }
 }

@@ -38,6 +38,7 @@ pub(super) struct Store {
 enum Kind {
     Server,
     Sqlite,
+    Database,
     Unusable,
 }
 
@@ -83,6 +84,9 @@ pub(super) fn examine(config: Config, settings: &[Setting]) -> Section<Store> {
             let file = File::examine(path.into());
             let findings = vec![judge_file(&file, &info)];
             (Kind::Sqlite, Some(file), findings)
+        }
+        None if info.uri.starts_with("postgresql://") => {
+            (Kind::Database, None, judge_database(&info))
         }
         None => (Kind::Server, None, judge_server(&info, &login)),
     };
@@ -143,6 +147,30 @@ fn judge_file(file: &File, info: &ServerInfo) -> Finding {
             })
         }
     }
+}
+
+fn judge_database(info: &ServerInfo) -> Vec<Finding> {
+    let uri = &info.uri;
+    if let Some(error) = &info.error {
+        return vec![Finding::error(
+            format!("{uri} cannot be used: {error}"),
+            "start the database server, or fix MLFLOW_TRACKING_URI; until then, values wait in the journal",
+        )];
+    }
+    if info.authenticated == Some(false) {
+        return vec![Finding::error(
+            format!("{uri} refuses the user or the password"),
+            "correct the login in MLFLOW_TRACKING_URI, in PGUSER and PGPASSWORD, or in ~/.pgpass",
+        )];
+    }
+    let took = info.latency.map(format::duration).unwrap_or_default();
+    let answers = match &info.version {
+        Some(revision) => format!("{uri} answers in {took}: schema revision {revision}"),
+        None => format!("{uri} is empty: the first run creates MLflow's tables in it"),
+    };
+    let mut findings = vec![Finding::ok(answers)];
+    findings.extend(info.clock_difference_ms.map(judge_clock));
+    findings
 }
 
 fn judge_server(info: &ServerInfo, login: &Login) -> Vec<Finding> {

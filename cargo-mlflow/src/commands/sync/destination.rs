@@ -39,7 +39,8 @@ impl Route {
             };
         }
         let has_scheme = |scheme: &str| destination.starts_with(scheme);
-        if has_scheme("http://") || has_scheme("https://") {
+        let is_database = cfg!(feature = "postgres") && has_scheme("postgresql://");
+        if has_scheme("http://") || has_scheme("https://") || is_database {
             Self::OtherServer
         } else {
             Self::Unusable

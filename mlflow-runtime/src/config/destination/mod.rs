@@ -3,6 +3,7 @@
 //! Invariants: the text of a destination, as it is printed and written to journals, contains no credentials.
 //! A URI that cannot be used never leads to another store.
 
+mod postgres_uri;
 mod unusable;
 
 use std::env;
@@ -11,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres_uri::Host;
+pub(crate) use self::postgres_uri::PostgresUri;
+use self::postgres_uri::is_postgres;
 pub(crate) use self::unusable::UnusableUri;
 
 /// Destination of runs.
@@ -20,6 +25,9 @@ pub(crate) enum Destination {
     Rest { uri: String },
     /// Database file, by its absolute path.
     Sqlite { path: PathBuf },
+    /// PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres { uri: Box<PostgresUri> },
     /// URI that cannot be used: values wait in the journal.
     Unusable(UnusableUri),
 }
@@ -53,6 +61,10 @@ impl Destination {
                 // The parser's message quotes no part of the URI, so it contains no credentials.
                 Err(error) => Err(format!("after `{scheme}://`: {error}")),
             },
+            #[cfg(feature = "postgres")]
+            Some((scheme, rest)) if is_postgres(scheme) => Ok(Self::Postgres {
+                uri: Box::new(parse_postgres(rest)?),
+            }),
             Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
             None => Err("it has no scheme".to_owned()),
         }
@@ -66,6 +78,9 @@ impl Destination {
     pub(crate) fn survives_fork(&self) -> bool {
         match self {
             Self::Rest { .. } | Self::Unusable(_) => true,
+            // A child makes connections of its own, and no code of it touches those of its parent.
+            #[cfg(feature = "postgres")]
+            Self::Postgres { .. } => true,
             Self::Sqlite { .. } => false,
         }
     }
@@ -75,6 +90,9 @@ impl Destination {
         match self {
             Self::Rest { uri } => Url::parse(uri).is_ok_and(|url| has_userinfo(&url)),
             Self::Sqlite { .. } | Self::Unusable(_) => false,
+            // The settings of a tracking server are not those of a database.
+            #[cfg(feature = "postgres")]
+            Self::Postgres { .. } => false,
         }
     }
 
@@ -96,6 +114,8 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:///{}", path.display()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { uri } => uri.fmt(f),
             Self::Unusable(unusable) => f.write_str(unusable.origin()),
             // Only scheme, host, port and path are shown: the other parts of a URI may contain credentials.
             Self::Rest { uri } => match Url::parse(uri) {
@@ -126,6 +146,15 @@ impl fmt::Debug for Destination {
 /// Returns true if the URL contains a user name or a password.
 pub(crate) fn has_userinfo(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
+}
+
+/// Parses the part of a URI of PostgreSQL after `://`. Parts that are missing come from the environment.
+fn parse_postgres(rest: &str) -> Result<PostgresUri, String> {
+    let lookup = |variable: &str| {
+        let value = env::var(variable).ok();
+        value.filter(|value| !variable.is_empty() && !value.is_empty())
+    };
+    PostgresUri::parse(rest, &lookup)
 }
 
 fn is_http(scheme: &str) -> bool {
@@ -177,6 +206,15 @@ mod tests {
             let told = format!("{unusable} {unusable:?}");
             assert!(!told.contains("hunt") && !told.contains("er2"), "{told}");
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn databases_are_destinations() {
+        let uri = "postgresql+psycopg2://ada:hunter2@db/mlflow?sslmode=require";
+        let destination = Destination::parse(uri).unwrap();
+        assert_eq!(destination.to_string(), "postgresql://db/mlflow");
+        assert_eq!(format!("{destination:?}"), "postgresql://db/mlflow");
     }
 
     #[test]

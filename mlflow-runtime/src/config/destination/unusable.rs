@@ -8,7 +8,7 @@ use std::fmt;
 
 use mlflow_rules::{Edge, mask, url_without_credentials};
 
-use super::{Destination, is_http};
+use super::{Destination, is_http, is_postgres, parse_postgres};
 
 /// Destination that nothing can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,11 @@ impl UnusableUri {
     pub(super) fn from_fault(uri: &str, fault: String) -> Self {
         let uri = uri.trim();
         let given = displayable(uri);
+        if let Some((scheme, rest)) = uri.split_once("://")
+            && is_postgres(scheme)
+        {
+            return Self::from_postgres(given, rest);
+        }
         let (reason, meant, expected) = diagnose_uri(&given, fault);
         let usable = meant
             .as_deref()
@@ -42,6 +47,35 @@ impl UnusableUri {
             reason,
             corrected: meant,
             expected,
+        }
+    }
+
+    /// Diagnoses a URI of PostgreSQL, given the part after `://`. Without the feature, values wait for a program that is
+    /// built with it.
+    fn from_postgres(given: String, rest: &str) -> Self {
+        let (origin, reason, expected) = match parse_postgres(rest) {
+            Ok(uri) => (
+                uri.to_string(),
+                "this program was built without the feature `postgres` of mlflow-runtime",
+                "a build with it (cargo add mlflow-runtime --features postgres), or the http:// address of a tracking \
+                 server",
+            ),
+            Err(fault) => {
+                return Self {
+                    origin: given.clone(),
+                    given,
+                    reason: fault,
+                    corrected: None,
+                    expected: Some("postgresql://user@host/database".to_owned()),
+                };
+            }
+        };
+        Self {
+            origin,
+            given,
+            reason: reason.to_owned(),
+            corrected: None,
+            expected: Some(expected.to_owned()),
         }
     }
 
@@ -76,7 +110,7 @@ fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<S
             Some("the http:// address of a tracking server".to_owned()),
         );
     }
-    if ["postgresql", "postgres", "mysql", "mssql", "oracle"].contains(&dialect) {
+    if ["mysql", "mssql", "oracle"].contains(&dialect) {
         let reason = format!("a {dialect} database can only be reached through a tracking server");
         let server = "the http:// address of `mlflow server --backend-store-uri …`".to_owned();
         return (reason, None, Some(server));
@@ -212,9 +246,9 @@ mod tests {
             ("file:///data/mlruns", "file:///data/mlruns", "folder"),
             ("/data/mlruns", "/data/mlruns", "folder"),
             (
-                "postgresql://u:hunter2@h/mlflow",
-                "postgresql://h/mlflow",
-                "tracking server",
+                "postgresql://u:hunter2@h/m?sslmode=on%",
+                "postgresql://h/m",
+                "expected postgresql://user@host/database",
             ),
             (
                 "mysql+pymysql://h/d",
@@ -231,5 +265,14 @@ mod tests {
             assert!(told.contains(word), "{given}: {told}");
             assert!(!format!("{unusable:?}").contains("hunter2"));
         }
+    }
+    #[cfg(not(feature = "postgres"))]
+    #[test]
+    fn a_database_waits_for_a_build_with_the_feature() {
+        let unusable = unusable("postgresql+psycopg2://u:hunter2@H:5432/m?sslmode=require");
+        assert_eq!(unusable.origin(), "postgresql://h/m");
+        let told = unusable.to_string();
+        assert!(told.contains("`postgres`"), "{told}");
+        assert!(!format!("{told} {unusable:?}").contains("hunter2"));
     }
 }

@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 use super::{StoreError, http};
-use crate::store::uri;
+use crate::percent_encoding::push_encoded_path;
 
 /// Returns the URL that an artifact URI stands for: `mlflow-artifacts:/…` (through the tracking server) or
 /// `mlflow-artifacts://host/…`.
@@ -45,7 +45,7 @@ pub(super) fn route_url(
     let mut url = format!("{origin}{prefix}/api/2.0/mlflow-artifacts/{route}/{root}");
     if !path.is_empty() {
         url.push('/');
-        uri::push_encoded_path(&mut url, path);
+        push_encoded_path(&mut url, path);
     }
     http::parse_url(&url)
 }

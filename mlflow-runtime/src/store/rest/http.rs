@@ -25,9 +25,9 @@ use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
 use crate::config::destination::has_userinfo;
 use crate::config::multipart::MultipartUploads;
+use crate::percent_encoding::percent_decode;
 #[cfg(feature = "object-store")]
 use crate::store::object_storage::ObjectStorage;
-use crate::store::uri;
 
 /// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -508,7 +508,7 @@ fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreErr
         return Err(blocked("is not an http or https URL"));
     }
     let decoded = |part: &str| {
-        uri::percent_decode(part)
+        percent_decode(part)
             .map(String::from)
             .ok_or_else(|| blocked("has an invalid percent-encoding in its user name or password"))
     };

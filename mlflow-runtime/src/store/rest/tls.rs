@@ -6,14 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{self, CryptoProvider, ring};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 
 use super::{RestOptions, StoreError};
+use crate::store::certificates::{AnyCertificate, read_certificates, unusable_certificate_error};
 
 /// Returns the configuration for the tracking server. Without `https`, nothing is read from the system: a
 /// container that has no certificates has to be able to use a plain HTTP server.
@@ -88,76 +88,9 @@ pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConf
     Ok(builder.with_no_client_auth())
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-    let found =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match found {
-        Ok(found) if found.is_empty() => {
-            Err(unusable_certificate_error(path, &"it holds no certificate"))
-        }
-        found => found.map_err(|error| unusable_certificate_error(path, &error).with_source(error)),
-    }
-}
-
-fn unusable_certificate_error(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
-    blocked_error(format!(
-        "the certificate file {} cannot be used: {why}",
-        path.display()
-    ))
-}
-
 fn blocked_error(reason: String) -> StoreError {
     StoreError::Blocked {
         reason: reason.into(),
         everything: true,
-    }
-}
-
-/// Verifier that accepts every certificate, but still checks that the server has the certificate's key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -8,7 +8,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Dialect {
     Sqlite,
-    #[allow(dead_code, reason = "only a store in PostgreSQL speaks it")]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "only a store in PostgreSQL speaks it")
+    )]
     Postgres,
 }
 

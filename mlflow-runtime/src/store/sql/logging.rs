@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::Database;
+use super::owned_values::OwnedNewRun;
 use super::{log_inputs, models, runs};
 use crate::entities::FileInfo;
 use crate::model::{
@@ -68,29 +69,9 @@ impl<D: Database> Store for D {
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        let NewRun {
-            key,
-            experiment_id,
-            name,
-            user_id,
-            start_time_ms,
-            tags,
-        } = *run;
-        let [key, experiment_id, name, user_id] =
-            [key, experiment_id, name, user_id].map(str::to_owned);
-        let tags = tags.to_vec();
-        self.write(move |db| {
-            let run = NewRun {
-                key: &key,
-                experiment_id: &experiment_id,
-                name: &name,
-                user_id: &user_id,
-                start_time_ms,
-                tags: &tags,
-            };
-            runs::create_run(db, &run)
-        })
-        .await
+        let run = OwnedNewRun::from(run);
+        self.write(move |db| runs::create_run(db, &run.as_run()))
+            .await
     }
 
     async fn find_run(

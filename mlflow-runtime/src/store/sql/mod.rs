@@ -20,6 +20,7 @@ mod log_inputs;
 mod logging;
 mod metric_row;
 mod models;
+mod owned_values;
 mod query;
 mod rows;
 mod run_group;
@@ -31,5 +32,7 @@ pub(super) use dialect::Dialect;
 pub(super) use error::{SqlError, WorkError};
 pub(super) use log_batch::write_batch;
 pub(super) use metric_row::MetricRow;
+#[cfg(feature = "postgres")]
+pub(super) use owned_values::{OwnedBatch, OwnedGroupedRun};
 pub(super) use run_group::write_runs;
 pub(super) use runs::{insert_experiment, schema_revision};

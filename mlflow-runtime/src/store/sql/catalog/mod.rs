@@ -1,4 +1,4 @@
-//! [`Catalog`] and [`Registry`] of every [`Database`]: what a client reads and changes without a server.
+//! [`Catalog`] and [`Registry`](crate::store::Registry) of every [`Database`]: what a client reads and changes without a server.
 //!
 //! - The answers are those of MLflow's own SQL store on the same database.
 //! - A page is read in one transaction, so that its records fit together. A change is one short transaction.
