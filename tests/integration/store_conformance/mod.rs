@@ -3,6 +3,7 @@
 //! Each check logs to runs of its own, and states the content expected there. All runs are read at the end,
 //! because reading through Python takes seconds.
 
+mod groups;
 mod inputs;
 mod models;
 mod runs;
@@ -264,6 +265,7 @@ async fn suite(subject: &dyn Subject) {
     inputs::datasets(subject, &mut expected).await;
     inputs::a_text_that_is_too_long_is_rejected(subject, &mut expected).await;
     models::logged_models(subject, &mut expected).await;
+    groups::runs_together(subject, &mut expected).await;
     runs::artifacts(subject, &mut expected).await;
     runs::what_is_not_there_blocks(subject).await;
     runs::a_deleted_experiment_blocks(subject).await;
