@@ -23,9 +23,8 @@ use tokio_postgres::{Client, Row, Statement};
 use super::copy::{self, CopiedPoints};
 use super::error::Failures;
 use super::values::{Bound, PostgresRow};
-use crate::model::Metric;
 use crate::store::StoreError;
-use crate::store::sql::{Dialect, Purpose, SqlConnection, SqlError, SqlRow, SqlValue};
+use crate::store::sql::{Dialect, Purpose, RunPoint, SqlConnection, SqlError, SqlRow, SqlValue};
 
 /// Largest number of prepared statements that are kept.
 const MAX_STATEMENTS: usize = 128;
@@ -258,7 +257,7 @@ impl SqlConnection for Transaction<'_> {
         Ok(exists)
     }
 
-    fn insert_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), SqlError> {
+    fn insert_points(&self, points: &[RunPoint<'_>]) -> Result<(), SqlError> {
         if points.is_empty() {
             return Ok(());
         }
@@ -274,7 +273,7 @@ impl SqlConnection for Transaction<'_> {
             self.wait(sink.send(part))?;
         }
         self.wait(sink.finish())?;
-        self.execute(copy::INSERT, &[run_id.into()])?;
+        self.execute(copy::INSERT, &[])?;
         Ok(())
     }
 

@@ -5,13 +5,12 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::model::Metric;
-use crate::store::sql::MetricRow;
+use crate::store::sql::{MetricRow, RunPoint};
 
 /// Statement that creates the temporary table, which is empty at the begin of each transaction.
 pub(super) const CREATE_TABLE: &str = "
 CREATE TEMPORARY TABLE IF NOT EXISTS mlflow_runtime_points (
-    key TEXT NOT NULL, value DOUBLE PRECISION NOT NULL, timestamp BIGINT NOT NULL, step BIGINT NOT NULL,
+    run_uuid TEXT NOT NULL, key TEXT NOT NULL, value DOUBLE PRECISION NOT NULL, timestamp BIGINT NOT NULL, step BIGINT NOT NULL,
     is_nan BOOLEAN NOT NULL
 ) ON COMMIT DELETE ROWS";
 
@@ -19,19 +18,19 @@ CREATE TEMPORARY TABLE IF NOT EXISTS mlflow_runtime_points (
 pub(super) const EMPTY_TABLE: &str = "DELETE FROM pg_temp.mlflow_runtime_points";
 
 /// Statement that receives the points.
-pub(super) const COPY: &str = "COPY pg_temp.mlflow_runtime_points (key, value, timestamp, step, is_nan) FROM STDIN (FORMAT binary)";
+pub(super) const COPY: &str = "COPY pg_temp.mlflow_runtime_points (run_uuid, key, value, timestamp, step, is_nan) FROM STDIN (FORMAT binary)";
 
 /// Statement that inserts the points in their order, which is that of the keys: the index of `metrics` begins with the
-/// key. Its parameter is the id of the run.
+/// key.
 pub(super) const INSERT: &str = "
 INSERT INTO metrics (run_uuid, key, value, timestamp, step, is_nan)
-SELECT ?1, key, value, timestamp, step, is_nan FROM pg_temp.mlflow_runtime_points
+SELECT run_uuid, key, value, timestamp, step, is_nan FROM pg_temp.mlflow_runtime_points
 ON CONFLICT DO NOTHING";
 
 /// Number of bytes that are sent at once.
 const PART_BYTES: usize = 64 << 10;
 /// Number of columns of a row.
-const COLUMNS: i16 = 5;
+const COLUMNS: i16 = 6;
 /// Begin of the format: its signature, no flags, and no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// End of the format.
@@ -39,13 +38,13 @@ const TRAILER: i16 = -1;
 
 /// Points as a stream of parts, each of which is sent at once.
 pub(super) struct CopiedPoints<'a> {
-    points: std::slice::Iter<'a, &'a Metric>,
+    points: std::slice::Iter<'a, RunPoint<'a>>,
     buffer: BytesMut,
     has_ended: bool,
 }
 
 impl<'a> CopiedPoints<'a> {
-    pub(super) fn new(points: &'a [&'a Metric]) -> Self {
+    pub(super) fn new(points: &'a [RunPoint<'a>]) -> Self {
         let mut buffer = BytesMut::with_capacity(PART_BYTES * 2);
         buffer.put_slice(HEADER);
         Self {
@@ -69,23 +68,25 @@ impl Iterator for CopiedPoints<'_> {
                 self.has_ended = true;
                 break;
             };
-            push_row(&mut self.buffer, &point.key, MetricRow::from_metric(point));
+            push_row(&mut self.buffer, point);
         }
         Some(self.buffer.split().freeze())
     }
 }
 
-fn push_row(buffer: &mut BytesMut, key: &str, point: MetricRow) {
+fn push_row(buffer: &mut BytesMut, RunPoint { run_id, metric }: &RunPoint<'_>) {
     let MetricRow {
         step,
         timestamp,
         value,
         is_nan,
-    } = point;
+    } = MetricRow::from_metric(metric);
     buffer.put_i16(COLUMNS);
-    // A key has at most 250 characters.
-    buffer.put_i32(i32::try_from(key.len()).unwrap_or(i32::MAX));
-    buffer.put_slice(key.as_bytes());
+    for text in [run_id, &*metric.key] {
+        // An id has 32 characters, and a key at most 250.
+        buffer.put_i32(i32::try_from(text.len()).unwrap_or(i32::MAX));
+        buffer.put_slice(text.as_bytes());
+    }
     buffer.put_i32(8);
     buffer.put_f64(value);
     buffer.put_i32(8);
@@ -99,6 +100,7 @@ fn push_row(buffer: &mut BytesMut, key: &str, point: MetricRow) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Metric;
 
     #[test]
     fn points_become_parts_of_the_format() {
@@ -109,10 +111,14 @@ mod tests {
             step: -1,
         };
         let (one, nan) = (point(1.5), point(f64::NAN));
-        let parts: Vec<Bytes> = CopiedPoints::new(&[&one, &nan]).collect();
+        let of_run = |metric| RunPoint {
+            run_id: "r",
+            metric,
+        };
+        let parts: Vec<Bytes> = CopiedPoints::new(&[of_run(&one), of_run(&nan)]).collect();
         assert_eq!(parts.len(), 1);
         let row = |value: f64, is_nan: u8| {
-            let mut row = b"\0\x05\0\0\0\x01k\0\0\0\x08".to_vec();
+            let mut row = b"\0\x06\0\0\0\x01r\0\0\0\x01k\0\0\0\x08".to_vec();
             row.extend(value.to_be_bytes());
             row.extend(b"\0\0\0\x08\0\0\0\0\0\0\0\x02\0\0\0\x08");
             row.extend([0xff; 8]);
@@ -125,7 +131,7 @@ mod tests {
         expected.extend([0xff, 0xff]);
         assert_eq!(parts[0], expected);
 
-        let many = vec![&one; 10_000];
+        let many = vec![of_run(&one); 10_000];
         let parts: Vec<Bytes> = CopiedPoints::new(&many).collect();
         assert!(parts.len() > 5);
         let length: usize = parts.iter().map(Bytes::len).sum();

@@ -38,12 +38,19 @@ pub(in crate::store) trait SqlConnection {
     /// Returns true if the table exists and has this column. Databases of newer MLflow releases have more columns.
     fn has_column(&self, table: &str, column: &str) -> Result<bool, SqlError>;
 
-    /// Inserts into `metrics` the points that the run does not have yet, as [`MetricRow`](super::MetricRow)s. The points
-    /// are sorted by key; of points with one key, the order is that of logging. A point may be there twice.
-    fn insert_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), SqlError>;
+    /// Inserts into `metrics` the points that their runs do not have yet, as [`MetricRow`](super::MetricRow)s. The points
+    /// are sorted by key, then by run; of the other points, the order is that of logging. A point may be there twice.
+    fn insert_points(&self, points: &[RunPoint<'_>]) -> Result<(), SqlError>;
 
     /// Returns the error for logged models in a database that has no tables for them, with what a person has to do.
     fn models_missing_error(&self) -> SqlError;
+}
+
+/// Metric point of a run.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct RunPoint<'a> {
+    pub(in crate::store) run_id: &'a str,
+    pub(in crate::store) metric: &'a Metric,
 }
 
 /// Value that is bound to a parameter of a statement.

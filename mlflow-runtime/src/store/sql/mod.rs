@@ -26,7 +26,7 @@ mod rows;
 mod run_group;
 mod runs;
 
-pub(super) use connection::{SqlConnection, SqlRow, SqlValue};
+pub(super) use connection::{RunPoint, SqlConnection, SqlRow, SqlValue};
 pub(super) use database::{Database, Purpose};
 pub(super) use dialect::Dialect;
 pub(super) use error::{SqlError, WorkError};

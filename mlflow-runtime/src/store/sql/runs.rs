@@ -1,17 +1,23 @@
 //! Experiments and runs as the shipper needs them: finding, creating and updating them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::connection::{SqlConnection, SqlValue};
+use super::connection::{SqlConnection, SqlRow, SqlValue};
+use super::dialect::json_list;
 use super::error::SqlError;
 use super::query::{query_all, query_one, query_optional};
 use super::rows;
 use crate::model::{RunStatus, tag_keys};
 use crate::store::{NewRun, StoredRun};
 use crate::time;
+
+/// Statement that sets the status and the end of a run.
+pub(super) const UPDATE_RUN: &str =
+    "UPDATE runs SET status = ?2, end_time = ?3 WHERE run_uuid = ?1";
 
 /// Returns the id of an experiment as the columns hold it.
 pub(super) fn experiment_number(id: &str) -> Result<i64, SqlError> {
@@ -124,40 +130,69 @@ pub(in crate::store) fn insert_experiment(
 
 /// Creates the run with its key as its id. Repeatable: a run that already exists is returned.
 pub(super) fn create_run(db: &dyn SqlConnection, run: &NewRun<'_>) -> Result<StoredRun, SqlError> {
-    match select_run(db, run.key)? {
-        Some((stored, _)) => Ok(stored),
-        None => insert_run(db, run),
+    if let Some((stored, _)) = select_run(db, run.key)? {
+        return Ok(stored);
     }
+    let mut inserted = insert_runs(db, &[run])?;
+    inserted
+        .pop()
+        .ok_or_else(|| SqlError::unexpected("no run that it has inserted"))
 }
 
-fn insert_run(db: &dyn SqlConnection, run: &NewRun<'_>) -> Result<StoredRun, SqlError> {
-    let experiment_id = experiment_by_id(db, run.experiment_id)?;
-    let location = artifact_location(db, &experiment_id)?;
-    let stored = StoredRun {
-        run_id: run.key.to_owned(),
-        artifact_uri: format!("{}/{}/artifacts", location.trim_end_matches('/'), run.key),
-        experiment_id,
-    };
-    db.execute(
-        "INSERT INTO runs
-             (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
-              source_version, lifecycle_stage, artifact_uri, experiment_id)
-         VALUES (?1, ?2, 'UNKNOWN', '', '', ?3, 'RUNNING', ?4, '', 'active', ?5, ?6)",
-        &[
+/// Creates runs that do not exist yet, with their keys as their ids, and returns them in the same order.
+pub(super) fn insert_runs(
+    db: &dyn SqlConnection,
+    runs: &[&NewRun<'_>],
+) -> Result<Vec<StoredRun>, SqlError> {
+    let mut locations: HashMap<&str, (String, String)> = HashMap::new();
+    let mut stored = Vec::with_capacity(runs.len());
+    for run in runs {
+        let (experiment_id, location) = match locations.entry(run.experiment_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let id = experiment_by_id(db, run.experiment_id)?;
+                let location = artifact_location(db, &id)?;
+                unknown.insert((id, location))
+            }
+        };
+        stored.push(StoredRun {
+            run_id: run.key.to_owned(),
+            artifact_uri: format!("{}/{}/artifacts", location.trim_end_matches('/'), run.key),
+            experiment_id: experiment_id.clone(),
+        });
+    }
+    let mut values: Vec<SqlValue<'_>> = Vec::with_capacity(runs.len() * 6);
+    for (run, stored) in runs.iter().zip(&stored) {
+        values.extend([
             run.key.into(),
             run.name.into(),
             run.user_id.into(),
             run.start_time_ms.into(),
             (&stored.artifact_uri).into(),
             experiment_number(&stored.experiment_id)?.into(),
-        ],
+        ]);
+    }
+    db.execute_many(
+        "INSERT INTO runs
+             (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
+              source_version, lifecycle_stage, artifact_uri, experiment_id)
+         VALUES (?1, ?2, 'UNKNOWN', '', '', ?3, 'RUNNING', ?4, '', 'active', ?5, ?6)",
+        &values,
+        6,
     )?;
-    let own = [(tag_keys::RUN_NAME, run.name), (tag_keys::RUN_KEY, run.key)];
-    let given = { run.tags.iter() }.map(|tag| (tag.key.as_str(), tag.value.as_str()));
-    let tags: Vec<SqlValue<'_>> = own
-        .into_iter()
-        .chain(given)
-        .flat_map(|(key, value)| [run.key.into(), key.into(), value.into()])
+    let mut tags: Vec<(&str, &str, &str)> = Vec::new();
+    for run in runs {
+        let own = [(tag_keys::RUN_NAME, run.name), (tag_keys::RUN_KEY, run.key)];
+        let given = { run.tags.iter() }.map(|tag| (tag.key.as_str(), tag.value.as_str()));
+        let all = own.into_iter().chain(given);
+        tags.extend(all.map(|(key, value)| (key, run.key, value)));
+    }
+    if let [_, _, ..] = runs {
+        // The primary key begins with the tag's key. The page shows the tags of a single run in the order of their rows.
+        tags.sort_by_key(|(key, run, _)| (*key, *run));
+    }
+    let tags: Vec<SqlValue<'_>> = { tags.into_iter() }
+        .flat_map(|(key, run, value)| [run.into(), key.into(), value.into()])
         .collect();
     db.execute_many(
         "INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)",
@@ -165,6 +200,30 @@ fn insert_run(db: &dyn SqlConnection, run: &NewRun<'_>) -> Result<StoredRun, Sql
         3,
     )?;
     Ok(stored)
+}
+
+/// Returns the runs with these ids that exist, by their ids.
+///
+/// # Errors
+/// Fails if one of them is deleted.
+pub(super) fn active_runs(
+    db: &dyn SqlConnection,
+    run_ids: &[&str],
+) -> Result<HashMap<String, StoredRun>, SqlError> {
+    let wanted = db.dialect().text_elements("?1");
+    let found = query_all(
+        db,
+        &format!(
+            "SELECT run_uuid, experiment_id, artifact_uri, lifecycle_stage FROM runs WHERE run_uuid IN ({wanted})"
+        ),
+        &[json_list(run_ids).into()],
+        read_run,
+    )?;
+    let active = found.into_iter().map(|(run, stage)| match stage {
+        LifecycleStage::Active => Ok((run.run_id.clone(), run)),
+        LifecycleStage::Deleted => Err(deleted_run_error(&run.run_id)),
+    });
+    active.collect()
 }
 
 /// Returns the URI below which the artifacts of an experiment go.
@@ -208,11 +267,15 @@ pub(super) fn require_active_run(
 ) -> Result<StoredRun, SqlError> {
     match select_run(db, run_id)? {
         Some((run, LifecycleStage::Active)) => Ok(run),
-        Some((_, LifecycleStage::Deleted)) => Err(SqlError::blocked(format!(
-            "the run {run_id} is deleted: restore it in MLflow to log to it again"
-        ))),
+        Some((_, LifecycleStage::Deleted)) => Err(deleted_run_error(run_id)),
         None => Err(SqlError::missing(format!("there is no run {run_id}"))),
     }
+}
+
+fn deleted_run_error(run_id: &str) -> SqlError {
+    SqlError::blocked(format!(
+        "the run {run_id} is deleted: restore it in MLflow to log to it again"
+    ))
 }
 
 /// Sets the status and the end time of a run, in ms since the Unix epoch.
@@ -224,7 +287,7 @@ pub(super) fn update_run(
 ) -> Result<(), SqlError> {
     require_active_run(db, run_id)?;
     db.execute(
-        "UPDATE runs SET status = ?2, end_time = ?3 WHERE run_uuid = ?1",
+        UPDATE_RUN,
         &[run_id.into(), status.as_str().into(), end.into()],
     )?;
     Ok(())
@@ -290,18 +353,21 @@ fn select_run(
         db,
         "SELECT run_uuid, experiment_id, artifact_uri, lifecycle_stage FROM runs WHERE run_uuid = ?1",
         &[run_id.into()],
-        |row| {
-            let run = StoredRun {
-                run_id: rows::string(row, 0)?,
-                experiment_id: rows::integer(row, 1)?.to_string(),
-                artifact_uri: rows::string(row, 2)?,
-            };
-            let stage = if rows::text(row, 3)? == "active" {
-                LifecycleStage::Active
-            } else {
-                LifecycleStage::Deleted
-            };
-            Ok((run, stage))
-        },
+        read_run,
     )
+}
+
+/// Reads the columns `run_uuid`, `experiment_id`, `artifact_uri` and `lifecycle_stage`.
+fn read_run(row: &dyn SqlRow) -> Result<(StoredRun, LifecycleStage), SqlError> {
+    let run = StoredRun {
+        run_id: rows::string(row, 0)?,
+        experiment_id: rows::integer(row, 1)?.to_string(),
+        artifact_uri: rows::string(row, 2)?,
+    };
+    let stage = if rows::text(row, 3)? == "active" {
+        LifecycleStage::Active
+    } else {
+        LifecycleStage::Deleted
+    };
+    Ok((run, stage))
 }

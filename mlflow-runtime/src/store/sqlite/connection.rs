@@ -9,9 +9,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row};
 
 use super::error::SqliteError;
-use crate::model::Metric;
 use crate::store::StoreError;
-use crate::store::sql::{Dialect, MetricRow, SqlConnection, SqlError, SqlRow, SqlValue};
+use crate::store::sql::{Dialect, MetricRow, RunPoint, SqlConnection, SqlError, SqlRow, SqlValue};
 
 /// Connection to a file, inside a transaction.
 pub(super) struct SqliteConnection<'c> {
@@ -41,15 +40,18 @@ impl SqliteConnection<'_> {
         statement.map_err(|error| self.failure(error))
     }
 
-    fn try_insert_points(&self, run_id: &str, points: &[&Metric]) -> rusqlite::Result<()> {
+    fn try_insert_points(&self, points: &[RunPoint<'_>]) -> rusqlite::Result<()> {
         let mut insert = self.connection.prepare_cached(
             "INSERT OR IGNORE INTO metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        // Bindings outlive an execution: the run is bound only once, and each key only once.
-        insert.raw_bind_parameter(1, run_id)?;
-        for of_key in points.chunk_by(|a, b| a.key == b.key) {
-            insert.raw_bind_parameter(2, &*of_key[0].key)?;
-            for metric in of_key {
+        let is_of_one_key = |a: &RunPoint<'_>, b: &RunPoint<'_>| {
+            a.metric.key == b.metric.key && a.run_id == b.run_id
+        };
+        // Bindings outlive an execution: those of a key and run are made only once.
+        for of_key in points.chunk_by(is_of_one_key) {
+            insert.raw_bind_parameter(1, of_key[0].run_id)?;
+            insert.raw_bind_parameter(2, &*of_key[0].metric.key)?;
+            for RunPoint { metric, .. } in of_key {
                 let point = MetricRow::from_metric(metric);
                 insert.raw_bind_parameter(3, point.value)?;
                 insert.raw_bind_parameter(4, point.timestamp)?;
@@ -113,8 +115,8 @@ impl SqlConnection for SqliteConnection<'_> {
         has_column(self.connection, table, column).map_err(|error| self.failure(error))
     }
 
-    fn insert_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), SqlError> {
-        let inserted = self.try_insert_points(run_id, points);
+    fn insert_points(&self, points: &[RunPoint<'_>]) -> Result<(), SqlError> {
+        let inserted = self.try_insert_points(points);
         inserted.map_err(|error| self.failure(error))
     }
 
