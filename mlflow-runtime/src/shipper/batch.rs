@@ -263,13 +263,13 @@ impl ReadBatch {
         self.run_batches.get_mut(self.done_works)
     }
 
-    /// Returns the works that are not done.
-    pub(in crate::shipper) fn remaining(&self) -> &[RunBatch] {
+    /// Returns the works that are not done, the current one first.
+    pub(in crate::shipper) fn remaining_works(&self) -> &[RunBatch] {
         self.run_batches.get(self.done_works..).unwrap_or_default()
     }
 
-    /// Returns the works that are not done.
-    pub(in crate::shipper) fn remaining_mut(&mut self) -> &mut [RunBatch] {
+    /// Returns the works that are not done, the current one first, so that they can be prepared.
+    pub(in crate::shipper) fn remaining_works_mut(&mut self) -> &mut [RunBatch] {
         self.run_batches
             .get_mut(self.done_works..)
             .unwrap_or_default()
@@ -450,11 +450,15 @@ impl RunBatch {
 
     /// Returns true if one request within `limits` takes all entries.
     pub(in crate::shipper) fn fits(&self, limits: BatchLimits) -> bool {
-        let (metrics, params, tags) = (self.metrics.len(), self.params.len(), self.tags.len());
-        metrics <= limits.metrics
-            && params <= limits.params
-            && tags <= limits.tags
-            && metrics + params + tags <= limits.total
+        self.metrics.len() <= limits.metrics
+            && self.params.len() <= limits.params
+            && self.tags.len() <= limits.tags
+            && self.value_count() <= limits.total
+    }
+
+    /// Returns the number of metrics, params and tags, those of the run's start included.
+    pub(in crate::shipper) fn value_count(&self) -> usize {
+        self.metrics.len() + self.params.len() + self.tags.len()
     }
 
     /// Returns true if there are points at the last step of their key, and that step is not found yet.

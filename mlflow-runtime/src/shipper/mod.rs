@@ -11,8 +11,8 @@
 //!    the entry has been copied to a segment where it waits. An entry that is lost is counted.
 //! 2. The shipper never gives up: a store that is unavailable is tried again, at growing intervals.
 //! 3. A failure that concerns one run, artifact or console log stops nothing else.
-//! 4. The values of this process have priority: they never wait for more than one run or group of an orphaned journal,
-//!    or one try of what waits in it.
+//! 4. The values of this process have priority: they never wait for more than one run of an orphaned journal, one group of
+//!    its runs with the attempts to find its size, or one try of what waits in it.
 //!
 //! # The loop
 //!

@@ -190,7 +190,7 @@ pub trait Store: Send {
     }
 
     /// Creates runs, logs their values and ends them: all of it or, after an error, nothing. Returns the runs in the same
-    /// order. A run that exists already is used as [`find_run`](Store::find_run) finds it, so the call is repeatable. Only
+    /// order. A run that exists already continues with what it has, so the call is repeatable. Only
     /// called if [`max_group_entries`](Store::max_group_entries) is not 0. Default: rejects the group.
     ///
     /// # Errors

@@ -440,7 +440,7 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
         ("./mlruns", "expected sqlite:///mlflow.db"),
         ("file:./mlruns", "expected sqlite:///mlflow.db"),
         (
-            "postgresql://user:hunter2@host/mlflow",
+            "mysql+pymysql://user:hunter2@host/mlflow",
             "mlflow server --backend-store-uri",
         ),
         (

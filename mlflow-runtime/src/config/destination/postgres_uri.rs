@@ -164,6 +164,7 @@ impl PostgresUri {
                 uri.parameters.push((name.to_owned(), value));
             }
         }
+        uri.name_hosts_by_address();
         Ok(uri)
     }
 
@@ -177,18 +178,38 @@ impl PostgresUri {
     /// line.
     fn search_path(&self) -> Option<&str> {
         let options = self.parameter("options")?;
-        let settings = options.split_ascii_whitespace().filter_map(|word| {
-            let word = word.strip_prefix("--").or(word.strip_prefix("-c"));
-            word.unwrap_or_default().split_once('=')
+        let mut settings = options.split_ascii_whitespace().filter_map(|word| {
+            // `-c search_path=x` is two words.
+            let word = word
+                .strip_prefix("--")
+                .or(word.strip_prefix("-c"))
+                .unwrap_or(word);
+            word.split_once('=')
         });
-        // `-c search_path=x` is two words.
-        let separate = options
-            .split_ascii_whitespace()
-            .filter_map(|word| word.split_once('='));
-        settings
-            .chain(separate)
-            .find(|(name, _)| *name == "search_path")
-            .map(|(_, value)| value)
+        let is_search_path =
+            |name: &str| name.to_ascii_lowercase().replace('-', "_") == "search_path";
+        // The last one counts.
+        let last = settings.rfind(|(name, _)| is_search_path(name));
+        last.map(|(_, value)| value)
+    }
+
+    /// Makes addresses that stand in for missing hosts the hosts, by which the database and its password are known.
+    fn name_hosts_by_address(&mut self) {
+        let is_unnamed = self.hosts.iter().all(|host| host.name.is_empty());
+        let place = { self.parameters.iter() }.position(|(name, _)| name == "hostaddr");
+        if let (true, Some(place)) = (is_unnamed, place) {
+            let (_, addresses) = self.parameters.remove(place);
+            let ports: Vec<u16> = self.hosts.iter().map(|host| host.port).collect();
+            let port_of = |index: usize| ports.get(index).or(ports.first()).copied();
+            let hosts = addresses
+                .split(',')
+                .enumerate()
+                .map(|(index, address)| Host {
+                    name: address.trim().to_ascii_lowercase(),
+                    port: port_of(index).unwrap_or(DEFAULT_PORT),
+                });
+            self.hosts = hosts.collect();
+        }
     }
 }
 
@@ -420,6 +441,36 @@ mod tests {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    /// Regression: databases at two addresses, and that of this machine, had one text.
+    #[test]
+    fn an_address_without_a_host_is_a_part_of_the_text() {
+        for (uri, variables, text) in [
+            (
+                "postgresql:///m?hostaddr=10.0.0.5",
+                &[][..],
+                "postgresql://10.0.0.5/m",
+            ),
+            (
+                "postgresql:///m",
+                &[("PGHOSTADDR", "::1")],
+                "postgresql://[::1]/m",
+            ),
+            (
+                "postgresql://db/m?hostaddr=10.0.0.5",
+                &[],
+                "postgresql://db/m",
+            ),
+            (
+                "postgresql://db/m?options=-csearch_path=a%20--Search-Path=b",
+                &[],
+                "postgresql://db/m?options=-csearch_path%3Db",
+            ),
+        ] {
+            let parsed = parse_with(uri, variables).unwrap();
+            assert_eq!(parsed.to_string(), text, "{uri}");
+        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl UnusableUri {
         if let Some((scheme, rest)) = uri.split_once("://")
             && is_postgres(scheme)
         {
+            // What stands before the last `@` may be a password, wherever it begins.
+            let given = match rest.rsplit_once('@') {
+                Some((_, behind)) => displayable(&format!("{scheme}://{behind}")),
+                None => given,
+            };
             return Self::from_postgres(given, rest);
         }
         let (reason, meant, expected) = diagnose_uri(&given, fault);

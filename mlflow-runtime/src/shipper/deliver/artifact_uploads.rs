@@ -79,6 +79,8 @@ impl Delivery {
                     waiting.next_if(|(next, _)| !in_flight.iter().any(|one| do_collide(one, next)))
             {
                 if failed.iter().any(|earlier| must_follow(upload, earlier)) {
+                    // What comes behind this upload has to wait as well.
+                    failed.push(upload);
                     continue;
                 }
                 in_flight.push(upload);

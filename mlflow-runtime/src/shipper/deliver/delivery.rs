@@ -21,7 +21,7 @@ use crate::shipper::deliver::checkpoints::KnownCheckpoints;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::datasets::LateDigests;
 use crate::shipper::deliver::models::KnownModels;
-use crate::shipper::deliver::run_groups::GroupOutcome;
+use crate::shipper::deliver::run_groups::{Choice, GroupOutcome};
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
@@ -149,6 +149,7 @@ impl Delivery {
             max_entries = max_entries.min(MAX_ORPHAN_BATCH);
         }
         let (mut max_runs, mut may_be_grouped) = (usize::MAX, max_entries > 0);
+        let mut choice = Choice::default();
         loop {
             if may_be_grouped {
                 match self
@@ -166,14 +167,14 @@ impl Delivery {
                         max_runs = runs / 2;
                         continue;
                     }
-                    GroupOutcome::TooFew => {}
+                    GroupOutcome::TooFew(found) => choice = found,
                 }
             }
             let Some(run_batch) = read_batch.current() else {
                 return Ok(true);
             };
-            // A run that is created now may be the parent of others, and the next group may be larger again.
-            may_be_grouped = max_entries > 0 && run_batch.start_order > 0;
+            may_be_grouped = max_entries > 0 && choice.may_go_on_behind(run_batch.run);
+            // The run that a group was refused for is delivered now.
             max_runs = max_runs.saturating_mul(2).max(2);
             let mut delivered = match reader.parked.blocking_run(&reader.runs, run_batch.run) {
                 None => {

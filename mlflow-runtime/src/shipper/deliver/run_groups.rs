@@ -2,12 +2,13 @@
 //!
 //! # Invariants
 //!
-//! 1. A group is delivered as a whole or not at all. Until the store has taken it, nothing is recorded of it, so each of its
-//!    runs can still be delivered by itself.
+//! 1. A group is delivered as a whole or not at all. Until the store has taken it, none of its entries counts as sent, so each
+//!    of its runs can still be delivered by itself.
 //! 2. A group holds only runs whose whole part of the batch goes into the one call: their start, params, tags, metrics and
 //!    end. Runs with artifacts or console logs, resumed runs, and runs that other processes share are delivered by
 //!    themselves.
-//! 3. A run's parent is created before the group is sent, unless another process creates it.
+//! 3. A parent that this journal creates is created before the group is sent. Any other one is looked up, and left out if the
+//!    store does not have it.
 //!
 //! Each run of a program that starts very many would cost several transactions, each of which a file syncs to the disk. A
 //! store that takes groups writes thousands of such runs in one. If the store refuses a group, the caller tries a smaller
@@ -25,14 +26,32 @@ use crate::shipper::run_states::{Phase, RunState};
 use crate::store::{Batch, GroupedRun, NewRun, StoreError, StoredRun};
 
 /// Outcome of an attempt to deliver a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(in crate::shipper) enum GroupOutcome {
     /// The group is delivered.
     Delivered,
     /// The store has refused a group of this number of runs, which are the first ones of the batch now.
     Refused(usize),
-    /// There are no two runs that can be delivered together.
-    TooFew,
+    /// There are no two runs that can be delivered together now.
+    TooFew(Choice),
+}
+
+/// Choice of the runs of a group.
+#[derive(Debug, Default)]
+pub(in crate::shipper) struct Choice {
+    /// Number of runs, which are the first ones of the batch now.
+    count: usize,
+    /// True if runs may be left that can be delivered together.
+    is_incomplete: bool,
+    /// Runs that have to be created before others can be chosen.
+    awaited_parents: FxHashSet<u32>,
+}
+
+impl Choice {
+    /// Returns true if there may be a group once this run is delivered.
+    pub(in crate::shipper) fn may_go_on_behind(&self, run: u32) -> bool {
+        self.is_incomplete || self.awaited_parents.contains(&run)
+    }
 }
 
 /// What a group needs besides the states of its runs, collected before it is sent.
@@ -54,19 +73,23 @@ impl Delivery {
         max_entries: usize,
         max_runs: usize,
     ) -> Result<GroupOutcome, Halt> {
-        let count = self.choose_group(reader, read_batch, max_entries, max_runs);
+        let choice = self.choose_group(reader, read_batch, max_entries, max_runs);
+        let count = choice.count;
         if count < 2 {
-            return Ok(GroupOutcome::TooFew);
+            return Ok(GroupOutcome::TooFew(choice));
         }
         self.yield_store().await;
-        for run_batch in read_batch.remaining_mut().iter_mut().take(count) {
+        for run_batch in read_batch.remaining_works_mut().iter_mut().take(count) {
             match self.find_steps_of_member(reader, run_batch).await {
                 Ok(()) => {}
                 Err(Obstacle::Halt(halt)) => return Err(halt),
                 Err(Obstacle::Stuck(_)) => return Ok(GroupOutcome::Refused(count)),
             }
         }
-        let group = read_batch.remaining().get(..count).unwrap_or_default();
+        let group = read_batch
+            .remaining_works()
+            .get(..count)
+            .unwrap_or_default();
         let error = match self.send_group(reader, group).await {
             Ok(stored) => {
                 self.settle_group(reader, read_batch, stored).await;
@@ -90,33 +113,39 @@ impl Delivery {
         }
     }
 
-    /// Moves the runs that can be delivered together to the front of those that are left, and returns their number.
+    /// Moves the runs that can be delivered together to the front of those that are left.
     fn choose_group(
         &self,
         reader: &JournalReader,
         read_batch: &mut ReadBatch,
         max_entries: usize,
         max_runs: usize,
-    ) -> usize {
+    ) -> Choice {
+        let mut choice = Choice::default();
         let mut budget = max_entries;
         let with_console: FxHashSet<u32> = reader.consoles.open.iter().map(|one| one.run).collect();
         let limits = self.store.limits();
         let mut chosen = Vec::new();
-        for (index, run_batch) in read_batch.remaining_mut().iter_mut().enumerate() {
+        for (index, run_batch) in read_batch.remaining_works_mut().iter_mut().enumerate() {
             if chosen.len() >= max_runs {
+                choice.is_incomplete = true;
                 break;
             }
             let Some(state) = reader.runs.get(run_batch.run) else {
                 continue;
             };
-            if with_console.contains(&run_batch.run)
-                || !is_whole(run_batch)
-                || !can_be_created(reader, state)
+            if !is_whole(run_batch)
+                || with_console.contains(&run_batch.run)
+                || !is_own(state)
                 || reader
                     .parked
                     .blocking_run(&reader.runs, run_batch.run)
                     .is_some()
             {
+                continue;
+            }
+            if let Some(parent) = find_pending_parent(reader, state) {
+                choice.awaited_parents.insert(parent);
                 continue;
             }
             let refused = run_batch.take_invalid();
@@ -125,15 +154,20 @@ impl Delivery {
                 continue;
             }
             let start_tags = state.start.as_ref().map_or(0, |start| start.tags.len());
-            let entries = run_batch.entries + start_tags + 1;
+            let entries = run_batch.value_count() + start_tags + 1;
+            if entries > max_entries {
+                continue;
+            }
             if entries > budget {
+                choice.is_incomplete = true;
                 break;
             }
             budget -= entries;
             chosen.push(index);
         }
         read_batch.bring_forward(&chosen);
-        chosen.len()
+        choice.count = chosen.len();
+        choice
     }
 
     /// Sets the step of points that are logged at the last step of their key. Only an earlier attempt can have created the
@@ -252,18 +286,21 @@ fn is_whole(run_batch: &RunBatch) -> bool {
         && run_batch.doubtful_count == 0
 }
 
-/// Returns true if the run is this journal's own, and can be created now from its start.
-fn can_be_created(reader: &JournalReader, state: &RunState) -> bool {
-    let is_parent_first = parent_of(state).is_some_and(|parent| {
-        let known = reader.runs.by_key(&parent.key);
-        known.is_some_and(|(_, parent)| matches!(parent.phase, Phase::Pending { .. }))
-    });
+/// Returns true if the run is this journal's own, and is to be created from its start.
+fn is_own(state: &RunState) -> bool {
     matches!(state.phase, Phase::Pending { .. })
         && state.start.is_some()
         && state.identity.role == Role::Owner
         && state.identity.resumed.is_none()
         && !state.is_renewed
-        && !is_parent_first
+}
+
+/// Returns the parent that has to be created before the run. A blocked parent is not waited for.
+fn find_pending_parent(reader: &JournalReader, state: &RunState) -> Option<u32> {
+    let (number, parent) = reader.runs.by_key(&parent_of(state)?.key)?;
+    let is_awaited =
+        matches!(parent.phase, Phase::Pending { .. }) && !reader.parked.is_run_blocked(number);
+    is_awaited.then_some(number)
 }
 
 fn parent_of(state: &RunState) -> Option<&RunIdentity> {

@@ -13,6 +13,9 @@ use tokio_postgres::error::DbError;
 use super::StoreError;
 use crate::store::sql::SqlError;
 
+/// Routine of the server that answers 0A000 to a statement that was prepared for an earlier schema.
+const STALE_PLAN_ROUTINE: &str = "RevalidateCachedQuery";
+
 /// Translator of failures, which knows the database that they happen in.
 #[derive(Clone, Debug)]
 pub(super) struct Failures {
@@ -55,6 +58,17 @@ impl Failures {
         if let Some(refusal) = error.as_db_error() {
             let is_login_refused = refusal.code().code().starts_with("28");
             let (classified, _) = self.classify(refusal);
+            let is_setting_refused = refusal.code().code() == "42704"
+                || matches!(classified, StoreError::Rejected { .. });
+            let classified = if is_setting_refused {
+                blocked(format!(
+                    "{}: {}. Correct `options` in the tracking URI, or PGOPTIONS",
+                    self.database,
+                    refusal.message()
+                ))
+            } else {
+                classified
+            };
             return ConnectError {
                 error: classified.with_source(error),
                 is_login_refused,
@@ -147,15 +161,19 @@ impl Failures {
         let told = refusal.message();
         let code = refusal.code().code();
         let class = code.get(..2).unwrap_or_default();
+        // The server says so of a transaction that writes, if it is a standby.
+        let is_read_only =
+            code == "25006" || (code == "0A000" && refusal.routine() != Some(STALE_PLAN_ROUTINE));
         let is_usable = !matches!(class, "08" | "28" | "57" | "58" | "XX") || code == "57014";
         let classified = match (class, code) {
+            _ if is_read_only => unavailable(format!("{database}: {told}")),
             ("28", _) => self.login_error(told),
             (_, "3D000") => blocked(format!(
                 "{database}: {told}. Create the database (createdb), or correct the tracking URI"
             )),
             (_, "42501") => blocked(format!(
-                "{database}: {told}. Grant the user {:?} the rights to read and write MLflow's tables, and to create \
-                 tables if the database is empty",
+                "{database}: {told}. Grant the user {:?} the rights to read and write MLflow's tables, to create \
+                 temporary tables (TEMPORARY on the database), and to create tables if the database is empty",
                 self.user
             )),
             (_, "3F000") => blocked(format!(
@@ -169,8 +187,16 @@ impl Failures {
             (_, "23505" | "23503" | "42P07" | "42710" | "0A000") => StoreError::Contested {
                 reason: format!("{database}: {told}").into(),
             },
-            ("22" | "23", _) | (_, "54000") => StoreError::Rejected {
+            ("22", _) | (_, "54000") => StoreError::Rejected {
                 reason: format!("PostgreSQL rejected an entry for {database}: {told}").into(),
+            },
+            // A column or a check that somebody has added, which a newer version of this library may know.
+            ("23", _) => StoreError::Blocked {
+                reason: format!(
+                    "{database}: {told}. MLflow's tables have no such rule; remove it, or update mlflow-runtime"
+                )
+                .into(),
+                everything: false,
             },
             (_, "26000" | "42P05") => unavailable(format!(
                 "{database}: {told}. A pooler gives each transaction another connection: connect to the server itself, \
@@ -182,7 +208,7 @@ impl Failures {
         };
         // Statements that were prepared for an earlier schema, or that the server does not know, are of no use.
         let has_statements = !matches!(code, "0A000" | "26000" | "42P05");
-        (classified, is_usable && has_statements)
+        (classified, is_usable && has_statements && !is_read_only)
     }
 }
 

@@ -40,6 +40,15 @@ const HANDED_ON: [(&str, &str); 11] = [
     ("target_session_attrs", "target_session_attrs"),
 ];
 
+/// Variables that name another database, or that protect a connection in a way that this library does not know.
+const UNSUPPORTED: [&str; 5] = [
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGSERVICE",
+    "PGSSLCRL",
+    "PGSSLCRLDIR",
+];
+
 /// Settings of one connection.
 pub(super) struct Login {
     pub(super) config: Config,
@@ -52,6 +61,11 @@ pub(super) struct Login {
 impl Login {
     /// Looks up the settings of a connection that is made now.
     pub(super) fn new(uri: &PostgresUri, limit: Duration) -> Result<Self, StoreError> {
+        if let Some(variable) = UNSUPPORTED.iter().find(|name| is_set(name)) {
+            return Err(blocked(&format!(
+                "{variable} is set, which this library cannot follow: unset it, or log through a tracking server"
+            )));
+        }
         let mut config = parse_parameters(uri)?;
         let user = uri.user.clone();
         let user = user.unwrap_or_else(|| environment::for_process().user.clone());
@@ -178,6 +192,10 @@ fn find_password(uri: &PostgresUri, user: &str) -> (Option<String>, String) {
         PasswordFile::Unusable(reason) => (None, format!("{nowhere}, and {reason}")),
         PasswordFile::Nowhere => (None, nowhere.to_owned()),
     }
+}
+
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 fn blocked(reason: &str) -> StoreError {

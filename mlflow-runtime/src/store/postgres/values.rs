@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt;
 
 use bytes::{BufMut as _, BytesMut};
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -12,9 +13,14 @@ use tokio_postgres::Row;
 
 use crate::store::sql::{SqlError, SqlRow, SqlValue};
 
-/// Value that is bound to a parameter.
-#[derive(Debug)]
+/// Value that is bound to a parameter. Its `Debug`, which the driver writes to its own log, does not show the value.
 pub(super) struct Bound<'a>(pub(super) &'a SqlValue<'a>);
+
+impl fmt::Debug for Bound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
 
 impl ToSql for Bound<'_> {
     fn to_sql(

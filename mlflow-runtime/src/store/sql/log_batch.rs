@@ -156,12 +156,15 @@ fn upsert_tags(db: &dyn SqlConnection, batches: &[RunBatch<'_>]) -> Result<(), S
         &values,
         3,
     )?;
-    let names: Vec<SqlValue<'_>> = { batches.iter() }
+    let mut names: Vec<(&str, &str)> = { batches.iter() }
         .filter_map(|(run_id, batch)| {
             let name = { batch.tags.iter() }.rfind(|tag| tag.key == tag_keys::RUN_NAME)?;
-            Some([(*run_id).into(), (&name.value).into()])
+            Some((*run_id, name.value.as_str()))
         })
-        .flatten()
+        .collect();
+    names.sort_unstable();
+    let names: Vec<SqlValue<'_>> = { names.into_iter() }
+        .flat_map(|(run_id, name)| [run_id.into(), name.into()])
         .collect();
     db.execute_many("UPDATE runs SET name = ?2 WHERE run_uuid = ?1", &names, 2)?;
     Ok(())

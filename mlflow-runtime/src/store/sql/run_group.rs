@@ -24,13 +24,15 @@ pub(in crate::store) fn write_runs(
     stored.extend({ inserted.into_iter() }.map(|run| (run.run_id.clone(), run)));
     let batches: Vec<RunBatch<'_>> = runs.iter().map(|run| (run.new.key, run.batch)).collect();
     log_batch::write_batches(db, &batches)?;
-    let ends: Vec<SqlValue<'_>> = { runs.iter() }
+    let mut ends: Vec<(&str, &str, i64)> = { runs.iter() }
         .filter_map(|run| {
             let (status, end_time_ms) = run.end?;
-            let status = status.as_str();
-            Some([run.new.key.into(), status.into(), end_time_ms.into()])
+            Some((run.new.key, status.as_str(), end_time_ms))
         })
-        .flatten()
+        .collect();
+    ends.sort_unstable();
+    let ends: Vec<SqlValue<'_>> = { ends.into_iter() }
+        .flat_map(|(key, status, end_time_ms)| [key.into(), status.into(), end_time_ms.into()])
         .collect();
     db.execute_many(runs::UPDATE_RUN, &ends, 3)?;
     let in_order = keys.into_iter().filter_map(|key| stored.remove(key));
