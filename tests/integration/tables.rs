@@ -358,9 +358,8 @@ fn a_text_between_rows_of_its_path_stays_between_them() {
     assert_eq!(rows("u.json"), [json!({"a": 5}), json!({"a": 6})]);
 }
 
-/// Regression: a text that waited for the store replaced rows that were logged after it.
-#[test]
-fn a_text_that_waits_is_stored_before_the_rows_behind_it() {
+/// Logs to `t.json` on a server that fails for the first upload to that path. Returns the ids in the table.
+fn ids_after_a_failed_upload(script: &[&str]) -> Vec<Value> {
     let server = Server::shared();
     let puts = AtomicUsize::new(0);
     let proxy = Proxy::start(server.url(), move |request: &Request| {
@@ -370,24 +369,41 @@ fn a_text_that_waits_is_stored_before_the_rows_behind_it() {
     let folder = Folder::new();
     let experiment = unique();
     let uri = proxy.url();
-    let ended = folder.run(
-        SCRIPTED,
-        &[
-            "start one",
-            "text t.json {\"columns\":[\"id\"],\"data\":[[100]]}",
-            "row t.json 0 2",
-            "end one",
-        ],
-        &[
-            ("MLFLOW_TRACKING_URI", &*uri),
-            ("MLFLOW_EXPERIMENT_NAME", &*experiment),
-        ],
-    );
+    let script: Vec<&str> = { ["start one"].iter().chain(script) }
+        .chain(&["end one"])
+        .copied()
+        .collect();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*uri),
+        ("MLFLOW_EXPERIMENT_NAME", &*experiment),
+    ];
+    let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
     let table = load_with_python(server.url(), &experiment, "t.json");
     let rows = table["rows"].as_array().expect("rows");
-    let ids: Vec<_> = rows.iter().map(|row| &row[0]).collect();
-    assert_eq!(ids, [100, 0, 1], "{}", ended.stderr);
+    rows.iter().map(|row| row[0].clone()).collect()
+}
+
+/// Regression: a text that waited for the store replaced rows that were logged after it.
+#[test]
+fn a_text_that_waits_is_stored_before_the_rows_behind_it() {
+    let ids = ids_after_a_failed_upload(&[
+        "text t.json {\"columns\":[\"id\"],\"data\":[[100]]}",
+        "row t.json 0 2",
+    ]);
+    assert_eq!(ids, [100, 0, 1]);
+}
+
+/// Regression: rows that waited behind a text were appended to a later text, which had to replace them.
+#[test]
+fn a_text_behind_rows_that_wait_replaces_them() {
+    let ids = ids_after_a_failed_upload(&[
+        "text t.json {\"columns\":[\"id\"],\"data\":[[100]]}",
+        "row t.json 0 2",
+        "text t.json {\"columns\":[\"id\"],\"data\":[[200]]}",
+    ]);
+    assert_eq!(ids, [200]);
 }
 
 /// Regression: both became the table `a_b.json`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mlflow::store::Store;
 
-use super::{Database, FORKS, NUMBERS, TEXTS, start_run, sweep};
+use super::{Database, FORKS, NUMBERS, SCRIPTED, TEXTS, start_run, sweep};
 use crate::support::block_on;
 use crate::support::postgres::Postgres;
 use crate::support::program::Folder;
@@ -108,9 +108,10 @@ fn the_next_program_ships_what_a_killed_one_has_left() {
     };
     let uri = database.uri();
     let folder = Folder::new();
+    // The program waits for a line that never comes, so it cannot end its run before it is killed.
     let mut living = folder.start(
-        NUMBERS,
-        &["run", "20000", "2"],
+        SCRIPTED,
+        &["start run", "points loss 0 40000", "wait logged"],
         &[("MLFLOW_TRACKING_URI", &uri)],
     );
     living.wait_for_stdout("logged");

@@ -16,6 +16,7 @@ use crate::support::unique;
 
 const FORKS: &str = env!("CARGO_BIN_EXE_forks");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 const TEXTS: &str = env!("CARGO_BIN_EXE_texts");
 
 /// Empty database on a server.
