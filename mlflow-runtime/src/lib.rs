@@ -60,7 +60,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `MLFLOW_TRACKING_URI` | destination of runs: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db` | `sqlite:///mlflow.db` |
+//! | `MLFLOW_TRACKING_URI` | destination of runs: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db`, with the feature `postgres` also `postgresql://user@host/database` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
 //! | `MLFLOW_RUN_ID` | run that the first run without a parent continues or, in one of several processes, joins: see [`distributed`] | |
 //! | `MLFLOW_RENDEZVOUS_ID` | text that all processes of a launch have in common, so that they share their runs: see [`distributed`] | |

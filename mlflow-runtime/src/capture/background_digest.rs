@@ -1,10 +1,12 @@
 //! Digests of data in memory that a thread computes, so that the thread which logs the data does not wait.
 //!
-//! Invariants: one thread computes one digest after the other, and ends when none is left. The data is dropped as soon as
+//! Invariants: one thread computes one digest after the other, and ends when none is left. Whoever waits for a digest gets an
+//! answer, even if the computation panics. The data is dropped as soon as
 //! its digest is known. Only the process that logged the data can compute the digest: for a child made by `fork`, and for
 //! whoever delivers the journal of a process that was killed, the digest is lost.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
@@ -108,7 +110,8 @@ impl Digests {
         let mut state = lock(&self.state);
         while let Some((number, compute)) = state.waiting.pop_front() {
             drop(state);
-            let result = compute();
+            let computed = catch_unwind(AssertUnwindSafe(compute));
+            let result = computed.unwrap_or_else(|_| Err("its computation panicked".to_owned()));
             state = lock(&self.state);
             state.results.insert(number, Some(result));
             self.computed.notify_all();
@@ -138,6 +141,14 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(wait(first), Ok("first".to_owned()), "it is asked for again");
         }
+    }
+
+    #[test]
+    fn a_computation_that_panics_keeps_nobody_waiting() {
+        let broken = start(|| panic!("a fault of the data's crate"));
+        let good = start(|| Ok("good".to_owned()));
+        assert_eq!(wait(broken), Err("its computation panicked".to_owned()));
+        assert_eq!(wait(good), Ok("good".to_owned()));
     }
 
     #[test]

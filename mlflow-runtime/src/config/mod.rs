@@ -119,8 +119,8 @@ impl Config {
     }
 
     /// Sets the destination of runs (`MLFLOW_TRACKING_URI`, default `sqlite:///mlflow.db`): a tracking
-    /// server, `http(s)://host[:port][/prefix]`, or a database file, `sqlite:///relative.db` or
-    /// `sqlite:////absolute.db`.
+    /// server, `http(s)://host[:port][/prefix]`, a database file, `sqlite:///relative.db` or
+    /// `sqlite:////absolute.db`, or with the feature `postgres` a database, `postgresql://user@host/database`.
     ///
     /// With a URI that cannot be used, one warning is logged, nothing is sent, and values wait in the
     /// journal.

@@ -280,4 +280,25 @@ mod tests {
         assert!(told.contains("`postgres`"), "{told}");
         assert!(!format!("{told} {unusable:?}").contains("hunter2"));
     }
+
+    /// Regression: what stood behind the slash was shown, and became the name of the destination.
+    #[test]
+    fn no_part_of_a_password_with_a_slash_is_shown() {
+        for uri in [
+            "postgresql://ada:2024/hunter2@db/mlflow",
+            "postgresql://ada:2024?hunter2@db/mlflow",
+            "postgres://ada:12#hunter2@db/mlflow",
+        ] {
+            let unusable = UnusableUri::from_fault(uri, String::new());
+            let told = format!(
+                "{unusable} {unusable:?} {} {}",
+                unusable.origin(),
+                unusable.given
+            );
+            assert!(
+                !told.contains("hunter2") && !told.contains("2024"),
+                "{told}"
+            );
+        }
+    }
 }

@@ -128,8 +128,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers the remaining runs of `read_batch`, at least one or one group, until `is_interrupted` returns true. Returns true
-    /// if no run is left.
+    /// Delivers the remaining runs of `read_batch`, at least one or one group, until `is_interrupted` returns true.
+    /// Returns true if no run is left.
     pub(in crate::shipper) async fn deliver_until(
         &mut self,
         reader: &mut JournalReader,
