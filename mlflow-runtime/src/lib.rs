@@ -90,6 +90,13 @@
 //!
 //! # Features
 //!
+//! `rest` and `sqlite` are on by default. With `default-features = false` a program has no store but those that it turns on,
+//! and builds faster. If the tracking URI names a store that is not built, nothing is lost: values wait in the journal,
+//! a line on stderr names the missing feature, and a program with that feature, or `cargo mlflow sync`, ships them.
+//!
+//! - `rest`: runs are logged to MLflow tracking servers, `http(s)://…`.
+//! - `sqlite`: runs are logged to MLflow's SQLite file. Without this feature, a program has to set a tracking URI: else its
+//!   values wait for the default destination, `sqlite:///mlflow.db`, and go to no server that nobody has named.
 //! - `disabled`: compiles tracking out. The attributes leave functions as they are, and log calls are empty.
 //!   This feature is meant for the final binary: if one crate turns it on, it is on for all crates.
 //! - `image`: `log_image` and `log_image_at` log pixels, and images of the crate `image`.
@@ -100,7 +107,7 @@
 //! - `polars`: `Dataset::from_polars` describes a Polars frame as a dataset, and a frame that is an argument of a
 //!   tracked function is an input of its run.
 //! - `object-store`: artifacts are written to S3, Google Cloud Storage and Azure with the credentials in the
-//!   environment, if the server neither stores them nor signs uploads.
+//!   environment, if the server neither stores them nor signs uploads. Turns `rest` on.
 //! - `postgres`: runs are logged to MLflow's PostgreSQL database without a server, if the tracking URI is
 //!   `postgresql://user@host/database`.
 //!
@@ -143,6 +150,12 @@
 //! artifacts, the keys of metrics and the names of experiments and registered models are recorded as the user gives them. The
 //! destination's own credentials are in no journal.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// A store that is not built leaves parts of what lies below the stores unused. The default features build enough stores for
+// the compiler to find dead code.
+#![cfg_attr(
+    not(all(feature = "rest", feature = "sqlite")),
+    allow(dead_code, unused_imports)
+)]
 
 #[doc(hidden)]
 pub mod __private;

@@ -122,8 +122,8 @@ impl Config {
     /// server, `http(s)://host[:port][/prefix]`, a database file, `sqlite:///relative.db` or
     /// `sqlite:////absolute.db`, or with the feature `postgres` a database, `postgresql://user@host/database`.
     ///
-    /// With a URI that cannot be used, one warning is logged, nothing is sent, and values wait in the
-    /// journal.
+    /// With a URI that cannot be used, or whose store is not built into the program (cargo features `rest` and
+    /// `sqlite`, both on by default), one warning is logged, nothing is sent, and values wait in the journal.
     ///
     /// ```
     /// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:5000");
@@ -475,22 +475,24 @@ fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<String>) 
         .choose(TRACKING_URI)
         .configured_as(configured.filter(|uri| !uri.trim().is_empty()), parse)
         .variable(parse);
-    let warning = match chosen.chosen() {
-        Some((Destination::Unusable(unusable), source)) => {
-            let source = match source {
-                SettingSource::Configured => "the configured tracking URI",
-                _ => TRACKING_URI,
-            };
-            Some(UserWarning::new(format_args!(
-                "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
-                unusable.given
-            )))
+    let (destination, source) = match chosen.chosen() {
+        Some((destination, SettingSource::Configured)) => {
+            (destination.clone(), "the configured tracking URI")
         }
+        Some((destination, _)) => (destination.clone(), TRACKING_URI),
+        None => (
+            Destination::default_or_unusable(),
+            "the default tracking URI",
+        ),
+    };
+    let warning = match &destination {
+        Destination::Unusable(unusable) => Some(UserWarning::new(format_args!(
+            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
+            unusable.given
+        ))),
         _ => None,
     };
-    chosen
-        .with_warning(warning)
-        .or_else(|_| Destination::default())
+    chosen.with_warning(warning).or(destination)
 }
 
 /// Returns the experiments that are named. A configured one wins over those of the environment; of these, both

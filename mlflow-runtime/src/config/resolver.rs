@@ -325,9 +325,7 @@ impl SettingValue for Destination {
     fn to_shown(&self) -> String {
         match self {
             Self::Unusable(unusable) => unusable.given.clone(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres { .. } => self.to_string(),
-            Self::Rest { .. } | Self::Sqlite { .. } => self.to_string(),
+            Self::Rest { .. } | Self::Sqlite { .. } | Self::Postgres { .. } => self.to_string(),
         }
     }
 }

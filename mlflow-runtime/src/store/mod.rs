@@ -13,6 +13,7 @@
 //!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`MAX_BLOCKING_WAIT`].
 
 mod catalog;
+#[cfg(any(feature = "rest", feature = "postgres"))]
 mod certificates;
 mod client_error;
 mod error;
@@ -23,8 +24,11 @@ mod object_storage;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "rest")]
 mod rest;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod table_file;
 mod upload_progress;
@@ -60,7 +64,9 @@ pub(crate) use local_artifacts::is_local_directory;
 pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "rest")]
 pub use rest::{Credentials, RestOptions, RestStore};
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub(crate) use table_file::TableFile;
 pub use upload_progress::UploadProgress;

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Tracker;
+use crate::config::destination::Destination;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, quarantine};
 use crate::os::exit::{self, ExitContext, Stage};
@@ -109,16 +110,17 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         && left > lost
     {
         let trouble = tracker.stats.waiting_reason();
+        // The warning at the start said what to build, and `then` names the feature.
+        let is_not_built =
+            matches!(destination, Destination::Unusable(unusable) if unusable.is_not_built());
+        let trouble = trouble.filter(|_| !is_not_built);
         let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
-        let then = if destination.is_usable() {
-            "the next tracked program with that destination, or `cargo mlflow sync`, ships them"
-                .to_owned()
-        } else {
-            format!(
-                "the next tracked program with the corrected URI ships them, if the mistake can be recognized; otherwise \
-                 mlflow::recover_from, or `cargo mlflow sync --from {:?} --to URI`, ships them",
-                destination.to_string()
-            )
+        let then = match destination {
+            Destination::Unusable(unusable) => unusable.describe_delivery(),
+            _ => {
+                "the next tracked program with that destination, or `cargo mlflow sync`, ships them"
+                    .to_owned()
+            }
         };
         write_stderr_line(&format!(
             "mlflow: {} in {} for {destination}{trouble}; {then}",

@@ -4,38 +4,67 @@
 //! A URI that cannot be used never leads to another store.
 
 mod postgres_uri;
+mod server_uri;
 mod unusable;
 
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use reqwest::Url;
-
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres_uri::Host;
 pub(crate) use self::postgres_uri::PostgresUri;
 use self::postgres_uri::is_postgres;
+pub(crate) use self::server_uri::ServerUri;
 pub(crate) use self::unusable::UnusableUri;
 
 /// Destination of runs.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// Tracking server. `uri` may contain a user name and a password: never print `uri` as it is.
-    Rest { uri: String },
+    /// Tracking server.
+    Rest { uri: ServerUri },
     /// Database file, by its absolute path.
     Sqlite { path: PathBuf },
     /// PostgreSQL database.
-    #[cfg(feature = "postgres")]
     Postgres { uri: Box<PostgresUri> },
     /// URI that cannot be used: values wait in the journal.
     Unusable(UnusableUri),
 }
 
 impl Destination {
-    /// Returns the destination that `uri` names, or [`Unusable`](Self::Unusable) if it names none.
+    /// Returns the destination that `uri` names, or [`Unusable`](Self::Unusable) if it names none, or one whose store
+    /// this program was built without.
     pub(crate) fn parse_or_unusable(uri: &str) -> Self {
-        Self::parse(uri).unwrap_or_else(|fault| Self::Unusable(UnusableUri::from_fault(uri, fault)))
+        match Self::parse(uri) {
+            Ok(destination) => destination.or_unusable(),
+            Err(fault) => Self::Unusable(UnusableUri::from_fault(uri, fault)),
+        }
+    }
+
+    /// Returns the destination of a program that names none: a file in the working directory, as in MLflow's own client.
+    /// Without the feature `sqlite`, values wait for that file.
+    pub(crate) fn default_or_unusable() -> Self {
+        let path = to_absolute(Path::new("mlflow.db"));
+        Self::Sqlite { path }.or_unusable()
+    }
+
+    fn or_unusable(self) -> Self {
+        match self.store_feature() {
+            Some((_, true)) | None => self,
+            Some((feature, false)) => {
+                Self::Unusable(UnusableUri::from_missing_feature(&self, feature))
+            }
+        }
+    }
+
+    /// Returns the cargo feature that builds the store of this destination, and whether this program was built with it.
+    fn store_feature(&self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::Rest { .. } => Some(("rest", cfg!(feature = "rest"))),
+            Self::Sqlite { .. } => Some(("sqlite", cfg!(feature = "sqlite"))),
+            Self::Postgres { .. } => Some(("postgres", cfg!(feature = "postgres"))),
+            Self::Unusable(_) => None,
+        }
     }
 
     fn parse(uri: &str) -> Result<Self, String> {
@@ -54,14 +83,9 @@ impl Destination {
             });
         }
         match uri.split_once("://") {
-            Some((scheme, _)) if is_http(scheme) => match Url::parse(uri) {
-                Ok(_) => Ok(Self::Rest {
-                    uri: uri.trim_end_matches('/').to_owned(),
-                }),
-                // The parser's message quotes no part of the URI, so it contains no credentials.
-                Err(error) => Err(format!("after `{scheme}://`: {error}")),
-            },
-            #[cfg(feature = "postgres")]
+            Some((scheme, _)) if is_http(scheme) => Ok(Self::Rest {
+                uri: ServerUri::parse(uri)?,
+            }),
             Some((scheme, rest)) if is_postgres(scheme) => Ok(Self::Postgres {
                 uri: Box::new(parse_postgres(rest)?),
             }),
@@ -79,7 +103,6 @@ impl Destination {
         match self {
             Self::Rest { .. } | Self::Unusable(_) => true,
             // A child makes connections of its own, and no code of it touches those of its parent.
-            #[cfg(feature = "postgres")]
             Self::Postgres { .. } => true,
             Self::Sqlite { .. } => false,
         }
@@ -88,24 +111,9 @@ impl Destination {
     /// Returns true if the tracking URI contains a user name or a password, which win over all others.
     pub(crate) fn has_login(&self) -> bool {
         match self {
-            Self::Rest { uri } => Url::parse(uri).is_ok_and(|url| has_userinfo(&url)),
-            Self::Sqlite { .. } | Self::Unusable(_) => false,
+            Self::Rest { uri } => uri.has_login(),
             // The settings of a tracking server are not those of a database.
-            #[cfg(feature = "postgres")]
-            Self::Postgres { .. } => false,
-        }
-    }
-
-    /// Returns true if the destination names a store.
-    pub(crate) fn is_usable(&self) -> bool {
-        !matches!(self, Self::Unusable(_))
-    }
-}
-
-impl Default for Destination {
-    fn default() -> Self {
-        Self::Sqlite {
-            path: to_absolute(Path::new("mlflow.db")),
+            Self::Sqlite { .. } | Self::Postgres { .. } | Self::Unusable(_) => false,
         }
     }
 }
@@ -114,25 +122,9 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:///{}", path.display()),
-            #[cfg(feature = "postgres")]
             Self::Postgres { uri } => uri.fmt(f),
+            Self::Rest { uri } => uri.fmt(f),
             Self::Unusable(unusable) => f.write_str(unusable.origin()),
-            // Only scheme, host, port and path are shown: the other parts of a URI may contain credentials.
-            Self::Rest { uri } => match Url::parse(uri) {
-                Ok(url) => {
-                    write!(
-                        f,
-                        "{}://{}",
-                        url.scheme(),
-                        url.host_str().unwrap_or_default()
-                    )?;
-                    if let Some(port) = url.port() {
-                        write!(f, ":{port}")?;
-                    }
-                    f.write_str(url.path().trim_end_matches('/'))
-                }
-                Err(_) => f.write_str("[a URI that cannot be read]"),
-            },
         }
     }
 }
@@ -141,11 +133,6 @@ impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Returns true if the URL contains a user name or a password.
-pub(crate) fn has_userinfo(url: &Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Parses the part of a URI of PostgreSQL after `://`. Parts that are missing come from the environment.
@@ -208,7 +195,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "postgres")]
     #[test]
     fn databases_are_destinations() {
         let uri = "postgresql+psycopg2://ada:hunter2@db/mlflow?sslmode=require";

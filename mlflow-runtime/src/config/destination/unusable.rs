@@ -2,13 +2,18 @@
 //!
 //! Invariant: values never go to a store other than the one that was meant. They wait under the name of their
 //! destination as it was given or, if the meant destination is obvious (`host:5000`), under the name of that
-//! destination.
+//! destination. Values for a store that the program was built without wait under the name of that store, so that a
+//! program which is built with it ships them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use mlflow_rules::{Edge, mask, url_without_credentials};
 
-use super::{Destination, is_http, is_postgres, parse_postgres};
+use super::{Destination, is_http, is_postgres};
+
+/// Forms of the URIs that can be used.
+const USABLE: &str = "http://…, https://… or sqlite:///…";
 
 /// Destination that nothing can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +26,19 @@ pub(crate) struct UnusableUri {
     /// that the destination has once its URI is given correctly, so that the values reach it then; otherwise
     /// it is `given`.
     origin: String,
-    /// URI that was meant, without credentials; `None` if that is not obvious.
-    corrected: Option<String>,
-    /// Description of a URI that can be used, for the case that `corrected` is `None`.
-    expected: Option<String>,
+    /// What makes the URI usable.
+    remedy: Remedy,
+}
+
+/// Change after which values reach their store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// The URI that was meant, without credentials.
+    Uri(String),
+    /// A URI that fits this description, as it is not obvious which one was meant.
+    UriLike(Cow<'static, str>),
+    /// A build with this cargo feature.
+    Feature(&'static str),
 }
 
 impl UnusableUri {
@@ -40,47 +54,56 @@ impl UnusableUri {
                 Some((_, behind)) => displayable(&format!("{scheme}://{behind}")),
                 None => given,
             };
-            return Self::from_postgres(given, rest);
+            return Self {
+                origin: given.clone(),
+                given,
+                reason: fault,
+                remedy: Remedy::UriLike("postgresql://user@host/database".into()),
+            };
         }
-        let (reason, meant, expected) = diagnose_uri(&given, fault);
-        let usable = meant
-            .as_deref()
-            .and_then(|uri| Destination::parse(uri).ok());
+        let (reason, remedy) = diagnose_uri(&given, fault);
+        let origin = match &remedy {
+            Remedy::Uri(meant) => Destination::parse(meant).ok(),
+            Remedy::UriLike(_) | Remedy::Feature(_) => None,
+        };
         Self {
-            origin: usable.map_or_else(|| given.clone(), |usable| usable.to_string()),
+            origin: origin.map_or_else(|| given.clone(), |meant| meant.to_string()),
             given,
             reason,
-            corrected: meant,
-            expected,
+            remedy,
         }
     }
 
-    /// Diagnoses a URI of PostgreSQL, given the part after `://`. Without the feature, values wait for a program that is
-    /// built with it.
-    fn from_postgres(given: String, rest: &str) -> Self {
-        let (origin, reason, expected) = match parse_postgres(rest) {
-            Ok(uri) => (
-                uri.to_string(),
-                "this program was built without the feature `postgres` of mlflow-runtime",
-                "a build with it (cargo add mlflow-runtime --features postgres), or the http:// address of a tracking \
-                 server",
-            ),
-            Err(fault) => {
-                return Self {
-                    origin: given.clone(),
-                    given,
-                    reason: fault,
-                    corrected: None,
-                    expected: Some("postgresql://user@host/database".to_owned()),
-                };
-            }
-        };
+    /// Returns the fault of a destination whose store the program was built without.
+    pub(super) fn from_missing_feature(destination: &Destination, feature: &'static str) -> Self {
+        let name = destination.to_string();
         Self {
-            origin,
-            given,
-            reason: reason.to_owned(),
-            corrected: None,
-            expected: Some(expected.to_owned()),
+            given: name.clone(),
+            reason: format!(
+                "this program was built without the feature `{feature}` of mlflow-runtime"
+            ),
+            origin: name,
+            remedy: Remedy::Feature(feature),
+        }
+    }
+
+    /// Returns true if the URI names a store that the program was built without.
+    pub(crate) fn is_not_built(&self) -> bool {
+        matches!(self.remedy, Remedy::Feature(_))
+    }
+
+    /// Returns how the values are shipped that wait for the destination, worded as the end of a sentence.
+    pub(crate) fn describe_delivery(&self) -> String {
+        match &self.remedy {
+            Remedy::Feature(feature) => format!(
+                "the next tracked program with that destination and the feature `{feature}`, or `cargo mlflow sync`, \
+                 ships them"
+            ),
+            Remedy::Uri(_) | Remedy::UriLike(_) => format!(
+                "the next tracked program with the corrected URI ships them, if the mistake can be recognized; otherwise \
+                 mlflow::recover_from, or `cargo mlflow sync --from {:?} --to URI`, ships them",
+                self.origin
+            ),
         }
     }
 
@@ -93,77 +116,79 @@ impl UnusableUri {
 /// Fault of the URI, and the URI that is expected instead.
 impl fmt::Display for UnusableUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)?;
-        match self.corrected.as_ref().or(self.expected.as_ref()) {
-            Some(expected) => write!(f, "; expected {expected}"),
-            None => f.write_str("; expected http://…, https://… or sqlite:///…"),
+        write!(f, "{}; expected ", self.reason)?;
+        match &self.remedy {
+            Remedy::Uri(meant) => f.write_str(meant),
+            Remedy::UriLike(description) => f.write_str(description),
+            Remedy::Feature(feature) => write!(
+                f,
+                "a build with it (cargo add mlflow-runtime --features {feature}), or the URI of another store"
+            ),
         }
     }
 }
 
-/// Returns the reason, the URI that was meant if that is obvious, and otherwise the description of a URI that
-/// can be used. The reason is `fault` if nothing more specific is known.
-fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<String>) {
+/// Returns the reason, and the URI that was meant if that is obvious, else the description of a URI that can be
+/// used. The reason is `fault` if nothing more specific is known.
+fn diagnose_uri(given: &str, fault: String) -> (String, Remedy) {
+    let uri_like = |description: &'static str| Remedy::UriLike(description.into());
     let lower = given.to_ascii_lowercase();
     let scheme = lower.split_once(':').map_or("", |(scheme, _)| scheme);
     let dialect = scheme.split('+').next().unwrap_or(scheme);
     if lower == "databricks" || scheme.starts_with("databricks") || scheme == "uc" {
         let reason = "Databricks is not supported yet".to_owned();
-        return (
-            reason,
-            None,
-            Some("the http:// address of a tracking server".to_owned()),
-        );
+        return (reason, uri_like("the http:// address of a tracking server"));
     }
     if ["mysql", "mssql", "oracle"].contains(&dialect) {
         let reason = format!("a {dialect} database can only be reached through a tracking server");
-        let server = "the http:// address of `mlflow server --backend-store-uri …`".to_owned();
-        return (reason, None, Some(server));
+        let server = "the http:// address of `mlflow server --backend-store-uri …`";
+        return (reason, uri_like(server));
     }
     if dialect == "sqlite" {
         if lower.ends_with(":memory:") {
             let reason = "a database in memory is lost when the process ends".to_owned();
-            return (
-                reason,
-                None,
-                Some("sqlite:///mlflow.db, or mlflow::testing::fake() in a test".to_owned()),
-            );
+            let stored = "sqlite:///mlflow.db, or mlflow::testing::fake() in a test";
+            return (reason, uri_like(stored));
         }
         let path = given.split_once(':').map_or("", |(_, path)| path);
         let path = path.trim_start_matches('/');
         if path.is_empty() {
             return (
                 "it names no file".to_owned(),
-                None,
-                Some("sqlite:///mlflow.db".to_owned()),
+                uri_like("sqlite:///mlflow.db"),
             );
         }
         if given.contains(":///") {
-            return (fault, None, Some(format!("{given}/mlflow.db")));
+            return (fault, Remedy::UriLike(format!("{given}/mlflow.db").into()));
         }
         let reason = "after `sqlite:` three slashes come before a relative path, four before an absolute one".to_owned();
-        return (reason, Some(format!("sqlite:///{path}")), None);
+        return (reason, Remedy::Uri(format!("sqlite:///{path}")));
     }
     if is_http(scheme) {
         let rest = given.split_once(':').map_or("", |(_, rest)| rest);
         let host = rest.trim_start_matches('/');
         let is_plain = !rest.starts_with("//") && is_host(host);
-        return (fault, is_plain.then(|| format!("{scheme}://{host}")), None);
+        let remedy = if is_plain {
+            Remedy::Uri(format!("{scheme}://{host}"))
+        } else {
+            uri_like(USABLE)
+        };
+        return (fault, remedy);
     }
     if given.contains("://") && scheme != "file" {
-        return (fault, None, None);
+        return (fault, uri_like(USABLE));
     }
     if is_host(given) {
         let reason = "it has no scheme".to_owned();
-        return (reason, Some(format!("http://{given}")), None);
+        return (reason, Remedy::Uri(format!("http://{given}")));
     }
     if is_database_path(given) {
         let reason = "it has no scheme".to_owned();
-        return (reason, Some(format!("sqlite:///{given}")), None);
+        return (reason, Remedy::Uri(format!("sqlite:///{given}")));
     }
     let reason =
         "it names a folder, and MLflow's folders of files (`mlruns`) are not supported".to_owned();
-    (reason, None, Some("sqlite:///mlflow.db".to_owned()))
+    (reason, uri_like("sqlite:///mlflow.db"))
 }
 
 /// Returns true if `text` begins like a host: `localhost`, a name with a port, or a name with a dot inside.
@@ -271,14 +296,37 @@ mod tests {
             assert!(!format!("{unusable:?}").contains("hunter2"));
         }
     }
-    #[cfg(not(feature = "postgres"))]
+
     #[test]
-    fn a_database_waits_for_a_build_with_the_feature() {
-        let unusable = unusable("postgresql+psycopg2://u:hunter2@H:5432/m?sslmode=require");
-        assert_eq!(unusable.origin(), "postgresql://h/m");
-        let told = unusable.to_string();
-        assert!(told.contains("`postgres`"), "{told}");
-        assert!(!format!("{told} {unusable:?}").contains("hunter2"));
+    fn values_for_a_store_that_is_not_built_wait_for_a_build_with_its_feature() {
+        for (uri, feature, name) in [
+            ("https://me:hunter2@H:443/pre/", "rest", "https://h/pre"),
+            (
+                "sqlite:////data/runs.db",
+                "sqlite",
+                "sqlite:////data/runs.db",
+            ),
+            (
+                "postgresql+psycopg2://u:hunter2@H:5432/m?sslmode=require",
+                "postgres",
+                "postgresql://h/m",
+            ),
+        ] {
+            let destination = Destination::parse(uri).unwrap();
+            assert_eq!(destination.to_string(), name);
+            let unusable = UnusableUri::from_missing_feature(&destination, feature);
+            assert_eq!(
+                unusable.origin(),
+                name,
+                "a build with the feature finds them"
+            );
+            let told = unusable.to_string();
+            let advice = format!("cargo add mlflow-runtime --features {feature}");
+            assert!(told.contains(&advice), "{told}");
+            let then = unusable.describe_delivery();
+            assert!(then.contains(&format!("`{feature}`")), "{then}");
+            assert!(!format!("{told} {unusable:?}").contains("hunter2"));
+        }
     }
 
     /// Regression: what stood behind the slash was shown, and became the name of the destination.

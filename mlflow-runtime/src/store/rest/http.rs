@@ -23,7 +23,6 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::error::{self, Cause, RequestError, Route};
 use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
-use crate::config::destination::has_userinfo;
 use crate::config::multipart::MultipartUploads;
 use crate::percent_encoding::percent_decode;
 #[cfg(feature = "object-store")]
@@ -512,7 +511,7 @@ fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreErr
             .map(String::from)
             .ok_or_else(|| blocked("has an invalid percent-encoding in its user name or password"))
     };
-    let credentials = if has_userinfo(&url) {
+    let credentials = if !url.username().is_empty() || url.password().is_some() {
         Some(Credentials::Basic {
             username: decoded(url.username())?,
             password: decoded(url.password().unwrap_or_default())?,

@@ -20,6 +20,7 @@ mod http;
 mod json;
 mod models;
 mod multipart;
+pub(super) mod open;
 mod presigned;
 mod server_info;
 mod time_limit;
