@@ -1,6 +1,6 @@
 """Measures the costs besides the calls: the build, the binary, a process that logs nothing, a server that is down.
 
-`benchmarks/run` calls this script and builds the measured programs. The reference for the build is a crate that uses
+`benchmarks/run` calls this script and builds the measured programs. The reference for a build is a crate that uses two or
 three dependencies of this library directly, with the same manifest entries, but not the library.
 """
 
@@ -43,7 +43,9 @@ fn main() {
     println!("Hello, world! {}", train(0.1));
 }
 """
-PLAIN, ALONE, WITHOUT, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "all that we depend on", "mlflow-runtime"
+PLAIN, WITHOUT, OUR_NAME = "nothing", "all that we depend on", "mlflow-runtime"
+# The HTTP client and SQLite, by the feature that brings them.
+CLIENTS = dict(rest="reqwest", sqlite="rusqlite")
 
 
 def manifest(name, dependencies):
@@ -62,26 +64,43 @@ def inline(value):
 
 
 def crates(folder):
-    """Creates the crates and downloads their dependencies. Returns their folders by their labels in the table."""
+    """Creates the crates and downloads their dependencies.
+
+    Returns the folder and the label of the reference by the label in the table. The reference of a crate stands before it.
+    """
     versions = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]
-    alone = {name: versions[name] for name in ("reqwest", "tokio", "rusqlite")}
-    # All dependencies of this library except its own crates: the smallest build time that the library can have.
-    needed = tomllib.loads((ROOT / "mlflow-runtime" / "Cargo.toml").read_text())["dependencies"]
-    needed = [name for name, entry in needed.items() if not entry.get("optional") and not name.startswith("mlflow-")]
-    without = {name: versions[name] for name in [*needed, "syn", "quote", "proc-macro2"]}
-    ours = dict(mlflow=dict(package="mlflow-runtime", path=str(ROOT / "mlflow-runtime")))
+    ours = tomllib.loads((ROOT / "mlflow-runtime" / "Cargo.toml").read_text())
     made = {}
-    for what, name, dependencies in [
-        (PLAIN, "plain", {}), (ALONE, "alone", alone), (WITHOUT, "without", without), (OUR_NAME, "ours", ours),
-    ]:
+
+    def make(what, name, dependencies, reference=None):
         uses = "".join(f"    {USES[dependency]}\n" for dependency in dependencies if dependency in USES)
-        code = OURS if name == "ours" else f'fn main() {{\n    println!("Hello, world!");\n{uses}}}\n'
-        made[what] = folder / name
-        (made[what] / "src").mkdir(parents=True)
-        (made[what] / "src" / "main.rs").write_text(code)
-        (made[what] / "Cargo.toml").write_text(manifest(f"hello-{name}", dependencies))
-        shutil.copy(ROOT / "Cargo.lock", made[what])
-        cargo(made[what], None, "fetch")
+        code = OURS if "mlflow" in dependencies else f'fn main() {{\n    println!("Hello, world!");\n{uses}}}\n'
+        (folder / name / "src").mkdir(parents=True)
+        (folder / name / "src" / "main.rs").write_text(code)
+        (folder / name / "Cargo.toml").write_text(manifest(f"hello-{name}", dependencies))
+        shutil.copy(ROOT / "Cargo.lock", folder / name)
+        cargo(folder / name, None, "fetch")
+        made[what] = folder / name, reference
+        return what
+
+    def client(*features):
+        names = ["tokio", *(CLIENTS[feature] for feature in features)]
+        return make(", ".join(names), "-".join(names), {name: versions[name] for name in names})
+
+    make(PLAIN, "plain", {})
+    both = client(*CLIENTS)
+    # All dependencies of this library except its own crates: the smallest build time that the library can have.
+    entries = ours["features"]
+    built = {entry.removeprefix("dep:") for feature in entries["default"] for entry in entries[feature]}
+    needed = [name for name, entry in ours["dependencies"].items() if not entry.get("optional") or name in built]
+    needed = [name for name in needed if not name.startswith("mlflow-")]
+    without = {name: versions[name] for name in [*needed, "syn", "quote", "proc-macro2"]}
+    make(WITHOUT, "without", without, both)
+    library = dict(package="mlflow-runtime", path=str(ROOT / "mlflow-runtime"))
+    make(OUR_NAME, "ours", dict(mlflow=library), both)
+    for feature in CLIENTS:
+        chosen = library | {"default-features": False, "features": [feature]}
+        make(f"{OUR_NAME}, `{feature}` alone", f"ours-{feature}", dict(mlflow=chosen), client(feature))
     return made
 
 
@@ -119,11 +138,14 @@ def tree(crate):
 def builds():
     with tempfile.TemporaryDirectory(prefix="costs-", dir=TARGET) as folder:
         made = crates(Path(folder))
-        rows = {what: dict(name=what, crates=tree(crate)) for what, crate in made.items()}
+        rows = {
+            what: dict(name=what, crates=tree(crate), reference=reference)
+            for what, (crate, reference) in made.items()
+        }
         times = {what: [] for what in ([PLAIN] if QUICK else made)}
         for _ in range(ROUNDS):
             for what, rounds in times.items():
-                rounds.append(cold_build(made[what], Path(folder)))
+                rounds.append(cold_build(made[what][0], Path(folder)))
                 print(what, rounds[-1][:2], flush=True)
         for what, rounds in times.items():
             wall, cpu, by_crate = zip(*rounds)
@@ -131,8 +153,9 @@ def builds():
             rows[what].update(build_s=statistics.median(wall), cpu_s=statistics.median(cpu), by_crate=middle)
         for what in [PLAIN] if QUICK else made:
             # All crates share one folder, which is kept, so that their common dependencies are built once.
-            cargo(made[what], TARGET / "sizes", "build", "--release", "--offline")
-            rows[what]["bytes"] = (TARGET / "sizes" / "release" / f"hello-{made[what].name}").stat().st_size
+            crate = made[what][0]
+            cargo(crate, TARGET / "sizes", "build", "--release", "--offline")
+            rows[what]["bytes"] = (TARGET / "sizes" / "release" / f"hello-{crate.name}").stat().st_size
     return list(rows.values())
 
 

@@ -10,16 +10,17 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::{select, time};
+use tokio::time;
 
 use crate::config::Settings;
 use crate::os::fork::{self, PerProcess};
@@ -118,10 +119,14 @@ impl Worker {
         let job: Job = Box::new(move |connection| {
             Box::pin(async move {
                 let result = match connection {
-                    Ok(connection) => select! {
-                        result = call(connection) => result,
-                        () = answer.closed() => return,
-                    },
+                    Ok(connection) => {
+                        let abandoned = pin!(answer.closed());
+                        let call = pin!(call(connection));
+                        match select(abandoned, call).await {
+                            Either::Left(_) => return,
+                            Either::Right((result, _)) => result,
+                        }
+                    }
                     Err(error) => Err(error.into()),
                 };
                 // The caller may have dropped the future of the call.

@@ -216,29 +216,29 @@ async fn send_counted(
     let mut patience = length / MIN_STORAGE_BYTES_PER_SECOND / timeout.as_secs().max(1) + 1;
     let mut seen = 0;
     loop {
-        tokio::select! {
-            answer = &mut request => {
-                return answer.map_err(|error| {
-                    // The URL of a bucket is a credential, so the error must not contain it.
-                    let is_broken = http::is_broken_connection(&error);
-                    let unsent = http::classify_send_error(asked, error);
-                    if is_broken { SendError::ConnectionBroken(unsent) } else { SendError::Failed(unsent) }
-                });
-            }
-            () = tokio::time::sleep(timeout) => {
-                let now = sent.load(Ordering::Relaxed);
-                if now == seen {
-                    patience -= 1;
-                    if now < length || patience == 0 {
-                        return Err(SendError::Failed(StoreError::Unavailable {
-                            reason: format!("{asked}: stalled after {now} of {length} bytes").into(),
-                            retry_after: None,
-                        }));
-                    }
+        if let Ok(answer) = tokio::time::timeout(timeout, &mut request).await {
+            return answer.map_err(|error| {
+                // The URL of a bucket is a credential, so the error must not contain it.
+                let is_broken = http::is_broken_connection(&error);
+                let unsent = http::classify_send_error(asked, error);
+                if is_broken {
+                    SendError::ConnectionBroken(unsent)
+                } else {
+                    SendError::Failed(unsent)
                 }
-                seen = now;
+            });
+        }
+        let now = sent.load(Ordering::Relaxed);
+        if now == seen {
+            patience -= 1;
+            if now < length || patience == 0 {
+                return Err(SendError::Failed(StoreError::Unavailable {
+                    reason: format!("{asked}: stalled after {now} of {length} bytes").into(),
+                    retry_after: None,
+                }));
             }
         }
+        seen = now;
     }
 }
 
