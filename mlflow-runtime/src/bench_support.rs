@@ -54,10 +54,8 @@ impl Appending {
             identity: &self.identity,
             inherited: false,
         };
-        journal::with_writer(&self.journal, |writer| {
-            let key = MetricKey::Interned(&LOSS);
-            writer.append_metric(&self.journal, &run, key, time_ms, step, 0.5);
-        });
+        let key = MetricKey::Interned(&LOSS);
+        journal::append_metric(&self.journal, run, key, time_ms, step, 0.5);
     }
 
     /// Returns the directory of the journal.

@@ -168,6 +168,7 @@ compile_error!(
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod bench_support;
+mod cache_line;
 mod capture;
 mod client;
 mod config;

@@ -62,10 +62,11 @@
 //!
 //! # Writing
 //!
-//! [`with_writer`] finds the [`Writer`] of the calling thread in a thread-local. The hot path is a metric
-//! point whose run and key the segment has defined already. The 40 bytes of the record and their checksum are
-//! copied into the mapped memory behind the last frame; then the length of the frame is stored with
-//! `Release`, and only now the frame exists. No step takes a lock or makes a system call.
+//! [`with_writer`] finds the [`Writer`] of the calling thread in a thread-local. The hot path is
+//! [`append_metric`] with a point whose run and key the segment has defined already. The 40 bytes of the
+//! record and their checksum are copied into the mapped memory behind the last frame; then the length of the
+//! frame is stored with `Release`, and only now the frame exists. No step takes a lock or makes a system
+//! call, and none writes to memory that another thread writes, see [`cache_line`](crate::cache_line).
 //!
 //! An append is safe against SIGKILL because the mapping is shared with the file: stored bytes are in the
 //! page cache, which belongs to the kernel and outlives the process. A kill before the length is stored
@@ -79,7 +80,7 @@
 //! segment is tried on disk again, unless no directory could be used from the beginning.
 //!
 //! A full segment is sealed, and the thread opens the next one; large ones are
-//! [preallocated](segment::preallocate). A thread that ends leaves its segment, with all definitions, to the
+//! [preallocated](segment::preallocate) by a thread that the first request starts. A thread that ends leaves its segment, with all definitions, to the
 //! next thread that begins to log, so that many short-lived threads take the space of a few. Where the
 //! thread-locals are destroyed or in use, as in a destructor that logs while its thread ends, a fallback
 //! writer behind a mutex is used. Warnings about the journal are [deferred](deferred_warnings) until no
@@ -226,14 +227,25 @@ use wakeup::Wakeup;
 use writer::{IdleSegments, Writer};
 
 pub(crate) use quota::DropReason;
-pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, with_writer};
+pub(crate) use writer::{
+    MetricKey, RunRef, append_metric, is_interned, open_first_segment, release_all, release_thread,
+    with_writer,
+};
 
+use crate::cache_line::CacheLine;
 use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::sync::{ignore_poison, lock};
 
 /// Sizes, in bytes, of a thread's first, second, third and all later segments. The first ones are small, so
 /// that a thread which logs little takes little space.
-const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE_SEGMENT_BYTES];
+const SEGMENT_BYTES: [u64; 4] = [
+    64 << 10,
+    256 << 10,
+    MEDIUM_SEGMENT_BYTES,
+    LARGE_SEGMENT_BYTES,
+];
+/// Size, in bytes, of the last segment of a thread before the large ones.
+const MEDIUM_SEGMENT_BYTES: u64 = 1 << 20;
 /// Size, in bytes, of the segments of a thread that logs much.
 const LARGE_SEGMENT_BYTES: u64 = 4 << 20;
 /// Prefix of system metrics. The key prefix of a rank is not added to them, as they are told apart in another
@@ -248,10 +260,10 @@ pub(crate) struct Journal {
     /// `origin`, encoded: the first record of every segment.
     origin_definition: Vec<u8>,
     storage: Storage,
-    quota: Quota,
+    quota: CacheLine<Quota>,
     next_segment: AtomicU64,
-    next_sequence: AtomicU64,
-    segments: Mutex<Vec<Arc<Segment>>>,
+    next_sequence: CacheLine<AtomicU64>,
+    segments: CacheLine<Mutex<Vec<Arc<Segment>>>>,
     /// Held shared while a segment is created, and exclusively while the directory is removed.
     directory_gate: RwLock<()>,
     /// Number of values in the segments that were removed from `segments`. Of a segment whose file somebody
@@ -263,7 +275,7 @@ pub(crate) struct Journal {
     /// Set once a damaged file could not be moved out of the directory.
     has_stuck_files: AtomicBool,
     /// Writer for threads whose thread-locals are destroyed already or in use.
-    fallback_writer: Mutex<Writer>,
+    fallback_writer: CacheLine<Mutex<Writer>>,
     /// Segments of threads that have ended.
     idle_segments: Arc<IdleSegments>,
     /// Prefix of all metric names but those of system metrics; empty for none.
@@ -286,8 +298,8 @@ struct NewSegment {
 }
 
 impl Journal {
-    /// Creates a journal below `root`, and starts its sync thread and its preallocation thread. Fails if
-    /// `root` cannot be written, or is not private.
+    /// Creates a journal below `root`, without a [sync thread](Self::start_sync_thread). Fails if `root` cannot be
+    /// written, or is not private.
     pub(crate) fn on_disk(
         root: impl Into<JournalLocation>,
         origin: Origin,
@@ -295,14 +307,29 @@ impl Journal {
         key_prefix: &str,
     ) -> io::Result<Arc<Self>> {
         let backing = Storage::Disk(DiskStorage::below(root.into())?);
-        let journal = Self::new(backing, origin, max_bytes, key_prefix);
-        sync_thread::spawn(&journal);
-        segment::preallocate::spawn_preallocator(&journal);
-        Ok(journal)
+        Ok(Arc::new_cyclic(|journal| {
+            let preallocated = PreallocatedSegments::new(Some(journal.clone()));
+            Self::new(backing, origin, max_bytes, key_prefix, preallocated)
+        }))
+    }
+
+    /// Starts the thread that syncs appended values to the device, if the journal is on disk. Even without the
+    /// thread, values survive the death of the process.
+    pub(crate) fn start_sync_thread(self: &Arc<Self>) {
+        if let Storage::Disk(_) = self.storage {
+            sync_thread::spawn(self);
+        }
     }
 
     pub(crate) fn in_memory(origin: Origin, key_prefix: &str) -> Arc<Self> {
-        Self::new(Storage::Memory, origin, MAX_MEMORY_BYTES, key_prefix)
+        let preallocated = PreallocatedSegments::new(None);
+        Arc::new(Self::new(
+            Storage::Memory,
+            origin,
+            MAX_MEMORY_BYTES,
+            key_prefix,
+            preallocated,
+        ))
     }
 
     /// Creates a journal below `root` without threads of its own, with segments of about `segment_bytes`.
@@ -313,11 +340,10 @@ impl Journal {
         segment_bytes: u64,
     ) -> io::Result<Arc<Self>> {
         let backing = Storage::Disk(DiskStorage::below(root.into())?);
-        let mut journal = Self::new(backing, origin, 1 << 30, "");
-        if let Some(journal) = Arc::get_mut(&mut journal) {
-            journal.segment_bytes = [segment_bytes; 4];
-        }
-        Ok(journal)
+        let preallocated = PreallocatedSegments::new(None);
+        let mut journal = Self::new(backing, origin, 1 << 30, "", preallocated);
+        journal.segment_bytes = [segment_bytes; 4];
+        Ok(Arc::new(journal))
     }
 
     /// Creates a journal below `root` without threads of its own, so that a test decides when to sync. Files
@@ -325,36 +351,44 @@ impl Journal {
     #[cfg(test)]
     pub(crate) fn unattended(root: PathBuf, origin: Origin, mapped: bool) -> io::Result<Arc<Self>> {
         let backing = Storage::Disk(DiskStorage::with_mapping(root.into(), mapped)?);
-        Ok(Self::new(backing, origin, 1 << 30, ""))
+        let preallocated = PreallocatedSegments::new(None);
+        let journal = Self::new(backing, origin, 1 << 30, "", preallocated);
+        Ok(Arc::new(journal))
     }
 
-    fn new(backing: Storage, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
+    fn new(
+        backing: Storage,
+        origin: Origin,
+        max_bytes: u64,
+        key_prefix: &str,
+        preallocated: Arc<PreallocatedSegments>,
+    ) -> Self {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
-        Arc::new(Self {
+        Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             origin_definition: Definition::Origin(origin.clone()).encode(),
             origin,
             storage: backing,
-            quota: Quota::new(max_bytes),
+            quota: CacheLine(Quota::new(max_bytes)),
             next_segment: AtomicU64::new(0),
-            next_sequence: AtomicU64::new(0),
-            segments: Mutex::new(Vec::new()),
+            next_sequence: CacheLine::default(),
+            segments: CacheLine::default(),
             directory_gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
             deferred_warnings: DeferredWarnings::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
             has_stuck_files: AtomicBool::new(false),
-            fallback_writer: Mutex::new(Writer::default()),
+            fallback_writer: CacheLine::default(),
             idle_segments: Arc::default(),
             key_prefix: key_prefix.into(),
             key_names: KeyNames::default(),
             segment_bytes: SEGMENT_BYTES,
             console_logs: RunConsoleLogs::default(),
             spool: Spool::default(),
-            preallocated: Arc::default(),
+            preallocated,
             wakeup: Wakeup::default(),
-        })
+        }
     }
 
     pub(crate) fn origin(&self) -> &Origin {

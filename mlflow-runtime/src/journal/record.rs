@@ -248,22 +248,26 @@ pub(crate) struct SharedFilePart<'a> {
 }
 
 impl MetricRecord {
-    /// Encodes the body word by word. The checksum reads whole words, and a processor stalls on a word that
-    /// was written in smaller parts.
-    #[inline]
+    /// Encodes the body.
     pub(crate) fn encode(&self) -> [u8; METRIC_BYTES] {
-        let words = [
+        let mut body = [0; METRIC_BYTES];
+        for (bytes, word) in body.chunks_exact_mut(8).zip(self.words()) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        body
+    }
+
+    /// Returns the body as words, whose bytes in the file are little-endian. The checksum reads whole words, and a processor
+    /// stalls on a word that was written in smaller parts.
+    #[inline]
+    pub(crate) fn words(&self) -> [u64; METRIC_BYTES / 8] {
+        [
             u64::from(METRIC) | u64::from(self.run) << 32,
             u64::from(self.key),
             self.timestamp_ms.cast_unsigned(),
             self.step.cast_unsigned(),
             self.value.to_bits(),
-        ];
-        let mut body = [0; METRIC_BYTES];
-        for (bytes, word) in body.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        body
+        ]
     }
 
     fn decode(body: &[u8]) -> Option<Self> {

@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::journal::LARGE_SEGMENT_BYTES;
 use crate::journal::directory::Directory;
 use crate::journal::segment::Segment;
 use crate::journal::segment::allocate;
 use crate::journal::segment::append::Appender;
 use crate::journal::segment::preallocate::{PreallocatedSegment, PreallocatedSegments};
 use crate::journal::user_files::JournalLocation;
+use crate::journal::{LARGE_SEGMENT_BYTES, MEDIUM_SEGMENT_BYTES};
 use crate::sync::lock;
 
 pub(super) enum Storage {
@@ -80,7 +80,7 @@ impl DiskStorage {
     pub(super) fn open_segment(
         &self,
         len: usize,
-        spares: &PreallocatedSegments,
+        spares: &Arc<PreallocatedSegments>,
         number: impl Fn() -> u64,
     ) -> io::Result<(Segment, Appender)> {
         let directory = self.directory_or_create()?;
@@ -126,13 +126,15 @@ impl DiskStorage {
 fn open_segment_in(
     directory: &Directory,
     len: usize,
-    spares: &PreallocatedSegments,
+    spares: &Arc<PreallocatedSegments>,
     number: &impl Fn() -> u64,
 ) -> io::Result<(Segment, Appender)> {
     let path = directory.segment_path(number());
-    if len as u64 == LARGE_SEGMENT_BYTES && directory.is_mappable() {
-        let spare = spares.take(directory.path());
+    if len as u64 >= MEDIUM_SEGMENT_BYTES && directory.is_mappable() {
+        let is_large = len as u64 == LARGE_SEGMENT_BYTES;
+        let spare = { is_large.then(|| spares.take(directory.path())) }.flatten();
         let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
+        // The thread will need a large segment next.
         spares.request_segment(|| directory.spare_path(number()));
         if let Some(PreallocatedSegment {
             region, appender, ..

@@ -24,7 +24,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// Least time between the end of a sync and the next one, however many runs end and segments become full.
 const MIN_SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Starts the thread. Even without the thread, values survive the death of the process.
+/// Starts the thread.
 pub(super) fn spawn(journal: &Arc<Journal>) {
     let journal = Arc::downgrade(journal);
     let spawned = thread::Builder::new()

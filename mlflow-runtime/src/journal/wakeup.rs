@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::cache_line::CacheLine;
 use crate::journal::atomics::{announce_sleeper, load_sleepers, load_sleepers_fenced};
 use crate::journal::sync_signal::SyncSignal;
 
@@ -29,7 +30,7 @@ pub(crate) enum Sleeper {
 #[derive(Default)]
 pub(crate) struct Wakeup {
     /// Flags of the threads that sleep, a bit for each [`Sleeper`].
-    sleepers: AtomicU32,
+    sleepers: CacheLine<AtomicU32>,
     shipper: Notify,
     pub(super) sync_signal: Arc<SyncSignal>,
 }
@@ -39,7 +40,7 @@ impl Wakeup {
     /// miss: see the module.
     #[inline]
     pub(crate) fn notify_if_asleep(&self) {
-        let asleep = load_sleepers(&self.sleepers);
+        let asleep = load_sleepers(&*self.sleepers);
         if asleep != 0 {
             self.wake(asleep);
         }
@@ -48,7 +49,7 @@ impl Wakeup {
     /// Wakes the threads that sleep, after an append that may be the last one for hours. A thread that is
     /// about to fall asleep sees that append, because of a fence.
     pub(super) fn notify_fenced(&self) {
-        let asleep = load_sleepers_fenced(&self.sleepers);
+        let asleep = load_sleepers_fenced(&*self.sleepers);
         if asleep != 0 {
             self.wake(asleep);
         }
@@ -71,7 +72,7 @@ impl Wakeup {
     }
 
     pub(crate) fn set_asleep(&self, who: Sleeper) {
-        announce_sleeper(&self.sleepers, who as u32);
+        announce_sleeper(&*self.sleepers, who as u32);
     }
 
     /// Waits until the shipper is woken.

@@ -5,7 +5,7 @@
 //! that begins to log.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,8 +31,74 @@ pub(crate) fn is_interned(id: u32) -> bool {
 }
 
 thread_local! {
-    /// Writers of this thread, one per journal. There is almost always only one, as there is one destination.
-    static WRITERS: RefCell<Vec<Writer>> = const { RefCell::new(Vec::new()) };
+    /// Writers of this thread; `None` before its first append, and while they are in use.
+    static WRITERS: Cell<Option<Box<ThreadWriters>>> = const { Cell::new(None) };
+    /// True while the writers are in use by code that may call other code. This cell has no destructor, so it can be read while
+    /// the thread's locals are destroyed.
+    static ARE_IN_USE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Number that no journal has.
+const NO_JOURNAL: u32 = 0;
+
+/// Writers of one thread, one for each journal. There is almost always only one, as there is one destination.
+#[derive(Default)]
+struct ThreadWriters {
+    /// The writer that was used last.
+    latest: Writer,
+    others: Vec<Writer>,
+}
+
+impl ThreadWriters {
+    /// Returns the writer for a journal, which becomes the latest one.
+    fn find_or_create(&mut self, journal: &Journal) -> &mut Writer {
+        if self.latest.journal != journal.id {
+            let found = { self.others.iter() }.position(|writer| writer.journal == journal.id);
+            let mut writer = found.map_or_else(Writer::default, |at| self.others.swap_remove(at));
+            if writer.journal == NO_JOURNAL {
+                writer.journal = journal.id;
+                writer.process = fork::current_generation();
+            }
+            let earlier = std::mem::replace(&mut self.latest, writer);
+            if earlier.journal != NO_JOURNAL {
+                self.others.push(earlier);
+            }
+        }
+        &mut self.latest
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Writer> {
+        std::iter::once(&mut self.latest).chain(&mut self.others)
+    }
+}
+
+/// The calling thread's writers while they are in use. Dropping this value gives them back to the thread, also while a panic
+/// unwinds.
+struct BorrowedWriters(Option<Box<ThreadWriters>>);
+
+impl BorrowedWriters {
+    /// Takes the thread's writers. Returns `None` if they are in use, because a destructor of the user's logs meanwhile, or if
+    /// the thread's locals are destroyed.
+    fn take() -> Option<Self> {
+        if ARE_IN_USE.get() {
+            return None;
+        }
+        let writers = WRITERS.try_with(Cell::take).ok()?.unwrap_or_default();
+        ARE_IN_USE.set(true);
+        Some(Self(Some(writers)))
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Writer> {
+        self.0.iter_mut().flat_map(|writers| writers.iter_mut())
+    }
+}
+
+impl Drop for BorrowedWriters {
+    fn drop(&mut self) {
+        ARE_IN_USE.set(false);
+        let writers = self.0.take();
+        let _ = WRITERS.try_with(|place| place.set(writers));
+    }
 }
 
 /// Access of one thread to one journal: the segment that the thread appends to.
@@ -94,6 +160,7 @@ struct OpenSegment {
 }
 
 /// Number and identity of a run, as the journal records them.
+#[derive(Clone, Copy)]
 pub(crate) struct RunRef<'a> {
     pub(crate) number: u32,
     pub(crate) identity: &'a RunIdentity,
@@ -114,20 +181,12 @@ pub(crate) enum MetricKey<'a> {
 const MAX_ATTEMPTS: usize = 3;
 
 /// Runs `write`, once, on the calling thread's writer, then logs deferred warnings.
-#[inline]
 pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
-    let done = WRITERS.try_with(|writers| {
-        // The borrow fails if a destructor of the user's logs while this thread's writer is in use.
-        let mut writers = writers.try_borrow_mut().ok()?;
-        let writer = match writers.first_mut() {
-            Some(first) if first.journal == journal.id => first,
-            _ => find_or_create_writer(&mut writers, journal)?,
-        };
-        write(writer);
-        Some(())
-    });
-    // The thread-locals are destroyed (the thread, or the process, is ending) or in use.
-    if !matches!(done, Ok(Some(()))) {
+    if let Some(mut borrowed) = BorrowedWriters::take() {
+        if let Some(writers) = &mut borrowed.0 {
+            write(writers.find_or_create(journal));
+        }
+    } else {
         let mut stray = lock(&journal.fallback_writer);
         stray.journal = journal.id;
         stray.process = fork::current_generation();
@@ -136,38 +195,15 @@ pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer))
     journal.deferred_warnings.emit();
 }
 
-#[cold]
-fn find_or_create_writer<'a>(
-    writers: &'a mut Vec<Writer>,
-    journal: &Journal,
-) -> Option<&'a mut Writer> {
-    if let Some(at) = writers
-        .iter()
-        .position(|writer| writer.journal == journal.id)
-    {
-        writers.swap(0, at);
-    } else {
-        let mut writer = Writer::default();
-        writer.journal = journal.id;
-        writer.process = fork::current_generation();
-        writers.insert(0, writer);
-    }
-    writers.first_mut()
-}
-
 /// Seals the segment that this thread has open, and those that wait for a thread, so that they can be shipped
 /// and deleted while the thread lives on. From now on, segments of threads that end are sealed at once.
 pub(crate) fn release_thread(journal: &Journal) {
-    let _ = WRITERS.try_with(|writers| {
-        if let Ok(mut writers) = writers.try_borrow_mut() {
-            for writer in writers
-                .iter_mut()
-                .filter(|writer| writer.journal == journal.id)
-            {
-                writer.open = None;
-            }
+    if let Some(mut borrowed) = BorrowedWriters::take() {
+        let writers = borrowed.iter_mut();
+        for writer in writers.filter(|writer| writer.journal == journal.id) {
+            writer.open = None;
         }
-    });
+    }
     // If the lock is taken, another thread is writing with the fallback writer.
     if let Ok(mut stray) = journal.fallback_writer.try_lock() {
         stray.open = None;
@@ -178,9 +214,67 @@ pub(crate) fn release_thread(journal: &Journal) {
 /// Seals the segments that this thread has open, of all journals. For a thread of this crate that will log
 /// nothing for a while.
 pub(crate) fn release_all() {
-    let _ = WRITERS.try_with(|writers| {
-        if let Ok(mut writers) = writers.try_borrow_mut() {
-            writers.iter_mut().for_each(|writer| writer.open = None);
+    if let Some(mut borrowed) = BorrowedWriters::take() {
+        borrowed.iter_mut().for_each(|writer| writer.open = None);
+    }
+}
+
+/// Appends a metric point, once, by the calling thread's writer, then logs deferred warnings.
+///
+/// A point whose run and key the open segment has defined already is appended without a call of a closure or another function,
+/// so that its parts stay in the processor's registers. All others take the long way.
+#[inline(always)]
+pub(crate) fn append_metric(
+    journal: &Journal,
+    run: RunRef<'_>,
+    key: MetricKey<'_>,
+    timestamp_ms: i64,
+    step: i64,
+    value: f64,
+) {
+    let step = record::clamp_plain_step(step);
+    // Nothing in between calls other code, so nothing can find the writers missing.
+    let Some(mut writers) = WRITERS.try_with(Cell::take).ok().flatten() else {
+        append_new_metric(journal, run, key, timestamp_ms, step, value);
+        return;
+    };
+    let mut is_appended = false;
+    // No closure here: its captured values would go through memory.
+    if writers.latest.journal == journal.id
+        && let Some(open) = &mut writers.latest.open
+    {
+        is_appended = open.append_known_metric(run.number, key, timestamp_ms, step, value);
+    }
+    let _ = WRITERS.try_with(|place| place.set(Some(writers)));
+    if is_appended {
+        journal.wakeup.notify_if_asleep();
+        journal.deferred_warnings.emit();
+    } else {
+        append_new_metric(journal, run, key, timestamp_ms, step, value);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn append_new_metric(
+    journal: &Journal,
+    run: RunRef<'_>,
+    key: MetricKey<'_>,
+    timestamp_ms: i64,
+    step: i64,
+    value: f64,
+) {
+    with_writer(journal, |writer| {
+        writer.append_point(journal, run, key, timestamp_ms, step, value);
+    });
+}
+
+/// Opens the calling thread's first segment, if the thread has none yet.
+pub(crate) fn open_first_segment(journal: &Journal) {
+    with_writer(journal, |writer| {
+        if writer.open.is_none() {
+            // If this fails, the first append tries again and reports why.
+            let _ = writer.make_room(journal, 0, false);
         }
     });
 }
@@ -191,21 +285,27 @@ impl Writer {
     pub(crate) fn append_metric(
         &mut self,
         journal: &Journal,
-        run: &RunRef<'_>,
+        run: RunRef<'_>,
         key: MetricKey<'_>,
         timestamp_ms: i64,
         step: i64,
         value: f64,
     ) {
         let step = record::clamp_plain_step(step);
-        self.append_point(journal, run, key, timestamp_ms, step, value);
+        if let Some(open) = &mut self.open
+            && open.append_known_metric(run.number, key, timestamp_ms, step, value)
+        {
+            journal.wakeup.notify_if_asleep();
+        } else {
+            self.append_point(journal, run, key, timestamp_ms, step, value);
+        }
     }
 
     /// Appends a metric point that is to get the last step of its key, which the shipper finds.
     pub(crate) fn append_metric_at_last_step(
         &mut self,
         journal: &Journal,
-        run: &RunRef<'_>,
+        run: RunRef<'_>,
         key: MetricKey<'_>,
         timestamp_ms: i64,
         value: f64,
@@ -214,11 +314,12 @@ impl Writer {
         self.append_point(journal, run, key, timestamp_ms, step, value);
     }
 
-    #[inline]
+    /// Appends a metric point, after the definitions that it needs, and to a new segment if the open one has no room.
+    #[cold]
     fn append_point(
         &mut self,
         journal: &Journal,
-        run: &RunRef<'_>,
+        run: RunRef<'_>,
         key: MetricKey<'_>,
         timestamp_ms: i64,
         step: i64,
@@ -227,9 +328,8 @@ impl Writer {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(open) = &mut self.open
                 && !open.is_reserved
-                && open
-                    .append_metric(journal, run, key, timestamp_ms, step, value)
-                    .is_ok()
+                && open.define_metric(journal, run, key).is_ok()
+                && open.append_known_metric(run.number, key, timestamp_ms, step, value)
             {
                 journal.wakeup.notify_if_asleep();
                 return;
@@ -345,46 +445,69 @@ impl Writer {
 }
 
 impl OpenSegment {
-    #[inline]
-    fn append_metric(
+    /// Appends a metric point if the segment has room for it and defines its run and its key. Returns false, and does
+    /// nothing, if not.
+    #[inline(always)]
+    fn append_known_metric(
         &mut self,
-        journal: &Journal,
-        run: &RunRef<'_>,
+        run: u32,
         key: MetricKey<'_>,
         timestamp_ms: i64,
         step: i64,
         value: f64,
-    ) -> Result<(), SegmentFull> {
-        if self.segment.is_sealed() {
-            return Err(SegmentFull);
+    ) -> bool {
+        if self.is_reserved || self.segment.is_sealed() || self.last_run != Some(run) {
+            return false;
         }
-        if self.last_run != Some(run.number) {
-            self.define_run(run)?;
-        }
-        let key = match key {
-            MetricKey::Interned(key) => {
-                let id = key.number();
-                if self.keys.get(id as usize) == Some(&true) {
-                    id
-                } else {
-                    self.define_key(journal, id, key.name())?
-                }
-            }
-            MetricKey::Dynamic(name) => match self.dynamic_keys.get(name) {
-                Some(id) => *id,
-                None => self.define_dynamic_key(journal, name)?,
-            },
+        let Some(key) = self.known_key(key) else {
+            return false;
         };
         let record = MetricRecord {
-            run: run.number,
+            run,
             key,
             timestamp_ms,
             step,
             value,
         };
-        self.appender.append(&record.encode())?;
-        self.segment.count_value();
+        let is_appended = self.appender.append_words(&record.words()).is_ok();
+        if is_appended {
+            self.segment.count_value();
+        }
+        is_appended
+    }
+
+    /// Defines the run and the key of a metric, where the segment does not define them yet.
+    fn define_metric(
+        &mut self,
+        journal: &Journal,
+        run: RunRef<'_>,
+        key: MetricKey<'_>,
+    ) -> Result<(), SegmentFull> {
+        if self.segment.is_sealed() {
+            return Err(SegmentFull);
+        }
+        if self.last_run != Some(run.number) {
+            self.define_run(&run)?;
+        }
+        if self.known_key(key).is_none() {
+            match key {
+                MetricKey::Interned(key) => self.define_key(journal, key)?,
+                MetricKey::Dynamic(name) => self.define_dynamic_key(journal, name)?,
+            }
+        }
         Ok(())
+    }
+
+    /// Returns the number that the segment has defined for a key.
+    #[inline]
+    fn known_key(&self, key: MetricKey<'_>) -> Option<u32> {
+        match key {
+            MetricKey::Interned(key) => {
+                let id = key.number();
+                (self.keys.get(id as usize) == Some(&true)).then_some(id)
+            }
+            MetricKey::Dynamic(name) => self.dynamic_keys.get(name).copied(),
+        }
     }
 
     fn append_event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), SegmentFull> {
@@ -419,23 +542,24 @@ impl OpenSegment {
     }
 
     #[cold]
-    fn define_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<u32, SegmentFull> {
-        self.append_key(journal, id, name)?;
+    fn define_key(&mut self, journal: &Journal, key: &Key) -> Result<(), SegmentFull> {
+        let id = key.number();
+        self.append_key(journal, id, key.name())?;
         let index = id as usize;
         if self.keys.len() <= index {
             self.keys.resize(index + 1, false);
         }
         self.keys[index] = true;
-        Ok(id)
+        Ok(())
     }
 
     #[cold]
-    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<u32, SegmentFull> {
+    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<(), SegmentFull> {
         let id =
             FIRST_DYNAMIC_KEY + u32::try_from(self.dynamic_keys.len()).map_err(|_| SegmentFull)?;
         self.append_key(journal, id, name)?;
         self.dynamic_keys.insert(name.into(), id);
-        Ok(id)
+        Ok(())
     }
 
     fn append_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<(), SegmentFull> {

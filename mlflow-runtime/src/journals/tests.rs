@@ -71,7 +71,7 @@ fn log_at(journal: &Journal, steps: std::ops::Range<i64>) {
     with_writer(journal, |writer| {
         for step in steps.clone() {
             let key = MetricKey::Interned(&LOSS);
-            writer.append_metric(journal, &run, key, 100 + step.clamp(0, 100), step, 0.5);
+            writer.append_metric(journal, run, key, 100 + step.clamp(0, 100), step, 0.5);
         }
     });
 }
@@ -168,7 +168,7 @@ fn entries_are_what_was_logged() {
         inherited: false,
     };
     with_writer(&journal, |writer| {
-        writer.append_metric_at_last_step(&journal, &run, MetricKey::Interned(&LOSS), 100, 0.5);
+        writer.append_metric_at_last_step(&journal, run, MetricKey::Interned(&LOSS), 100, 0.5);
     });
     let tag = Tag {
         key: "t".to_owned(),

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
 #[cfg(feature = "image")]
 use crate::run::Image;
@@ -49,11 +48,8 @@ pub fn log_metric_at(key: &str, value: impl MetricValue, step: impl Step) {
     log_point(key, value.as_metric(), step.as_step());
 }
 
-#[inline]
 fn log_point(key: &str, value: f64, step: i64) {
-    with_current_run("metric", key, |run| {
-        run.log_point(MetricKey::Dynamic(key), value, step);
-    });
+    with_current_run("metric", key, move |run| run.log_point(key, value, step));
 }
 
 /// Logs several metrics of the current run at one step.
@@ -462,8 +458,8 @@ pub fn log_model_input(model_id: &str) {
 #[doc(hidden)]
 #[inline]
 pub fn log_key(key: &Key, value: f64, step: i64) {
-    with_current_run("metric", key.name(), |run| {
-        run.log_point(MetricKey::Interned(key), value, step);
+    with_current_run("metric", key.name(), move |run| {
+        run.log_known_point(key, value, step);
     });
 }
 

@@ -176,7 +176,7 @@ impl Run {
     /// within one clock tick (1 to 10 ms), is therefore a single point.
     #[inline]
     pub fn log_metric_at(&self, key: &str, value: impl MetricValue, step: impl Step) {
-        self.log_point(MetricKey::Dynamic(key), value.as_metric(), step.as_step());
+        self.log_point(key, value.as_metric(), step.as_step());
     }
 
     /// Logs several metrics at one step and one time, in the given order. See [`log_metrics()`](crate::log_metrics) for an
@@ -584,14 +584,24 @@ impl Run {
         }
     }
 
-    #[inline]
-    pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
+    /// Logs a metric under a key that is known before its values.
+    pub(crate) fn log_known_point(&self, key: &Key, value: f64, step: i64) {
+        self.log_now(MetricKey::Interned(key), value, step);
+    }
+
+    /// Logs a metric under a key that is only known by its text.
+    pub(crate) fn log_point(&self, key: &str, value: f64, step: i64) {
+        self.log_now(MetricKey::Dynamic(key), value, step);
+    }
+
+    /// Logs a metric with the time of the call. Inlined into one function for each kind of key, whose arguments are passed in
+    /// registers.
+    #[inline(always)]
+    fn log_now(&self, key: MetricKey<'_>, value: f64, step: i64) {
         if let Some(run) = self.live() {
+            let now_ms = time::coarse_now_ms();
             let journal = run.tracker.journal();
-            let now = time::coarse_now_ms();
-            journal::with_writer(journal, |writer| {
-                writer.append_metric(journal, &run.journal_ref(), key, now, step, value);
-            });
+            journal::append_metric(journal, run.journal_ref(), key, now_ms, step, value);
         }
     }
 
@@ -604,7 +614,7 @@ impl Run {
             let now_ms = time::now_ms() + 1;
             journal::with_writer(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
-                writer.append_metric_at_last_step(journal, &run.journal_ref(), key, now_ms, value);
+                writer.append_metric_at_last_step(journal, run.journal_ref(), key, now_ms, value);
             });
         }
     }
@@ -640,7 +650,7 @@ impl Run {
             journal::with_writer(journal, |writer| {
                 for (key, value) in group {
                     let key = MetricKey::Dynamic(key.as_ref());
-                    writer.append_metric(journal, &run, key, time_ms, step, *value);
+                    writer.append_metric(journal, run, key, time_ms, step, *value);
                 }
             });
         }
@@ -758,7 +768,7 @@ impl Metric {
     /// Logs a value at a step, with the time of the call in milliseconds. See [`Metric`] for an example.
     #[inline]
     pub fn log(&self, value: impl MetricValue, step: impl Step) {
-        let key = MetricKey::Interned(&self.key);
-        self.run.log_point(key, value.as_metric(), step.as_step());
+        let (value, step) = (value.as_metric(), step.as_step());
+        self.run.log_known_point(&self.key, value, step);
     }
 }

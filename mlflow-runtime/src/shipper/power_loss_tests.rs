@@ -229,7 +229,7 @@ impl Life {
                     _ => MetricKey::Dynamic("own"),
                 };
                 with_writer(&journal, |writer| {
-                    writer.append_metric(&journal, &run, key, 1 + step, step, step as f64 / 2.0);
+                    writer.append_metric(&journal, run, key, 1 + step, step, step as f64 / 2.0);
                 });
             }
         };

@@ -117,7 +117,7 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
         for step in 0..10 {
             let key = MetricKey::Dynamic("loss");
             with_writer(&shared, |writer| {
-                writer.append_metric(&shared, &run, key, 7, step, 0.5);
+                writer.append_metric(&shared, run, key, 7, step, 0.5);
             });
         }
         set_state(&shared, "old");
@@ -352,7 +352,7 @@ fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
     };
     with_writer(journal, |writer| {
         for step in 0..10 {
-            writer.append_metric(journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(journal, run, MetricKey::Dynamic("loss"), 5, step, 0.5);
         }
     });
     release_thread(journal);
@@ -476,7 +476,7 @@ fn log_returned(journal: &Journal) {
     };
     with_writer(journal, |writer| {
         let key = MetricKey::Dynamic("loss");
-        writer.append_metric_at_last_step(journal, &run, key, time::now_ms() + 1, 2.0);
+        writer.append_metric_at_last_step(journal, run, key, time::now_ms() + 1, 2.0);
     });
 }
 
@@ -511,7 +511,7 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
                         let key = MetricKey::Dynamic("loss");
                         let now_ms = time::now_ms();
                         let step = i64::try_from(step).unwrap_or(0);
-                        writer.append_metric(journal, &run, key, now_ms, step, 0.5);
+                        writer.append_metric(journal, run, key, now_ms, step, 0.5);
                     });
                 }
                 let _ = done.send(());
@@ -560,7 +560,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
         with_writer(&journal, |writer| {
             for step in steps.clone() {
                 let key = MetricKey::Dynamic("loss");
-                writer.append_metric(&journal, &run, key, time::now_ms(), step, 0.5);
+                writer.append_metric(&journal, run, key, time::now_ms(), step, 0.5);
             }
         });
     };
@@ -633,7 +633,7 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
         };
         with_writer(&journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&journal, &run, key, time::now_ms(), step, value);
+            writer.append_metric(&journal, run, key, time::now_ms(), step, value);
         });
     };
     start(&journal);
@@ -671,7 +671,7 @@ fn what_a_dead_process_left_goes_in_small_batches() {
     };
     for step in (0..).take(POINTS) {
         with_writer(&journal, |writer| {
-            writer.append_metric(&journal, &run, MetricKey::Dynamic("loss"), 7, step, 0.5);
+            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 7, step, 0.5);
         });
     }
     release_thread(&journal);
@@ -708,7 +708,7 @@ fn what_a_dead_process_left_is_interrupted_after_each_run() {
             inherited: false,
         };
         with_writer(&journal, |writer| {
-            writer.append_metric(&journal, &run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
+            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
         });
     }
     release_thread(&journal);

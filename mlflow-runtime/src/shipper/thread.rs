@@ -42,8 +42,8 @@ const FLUSH_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest pause during an outage while a thread waits for a flush.
 const MAX_FLUSH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the thread. If no thread can be started, all flushes fail at once and the values stay in the
-/// journal.
+/// Starts the thread, which starts the journal's sync thread: the caller, who is about to log its first value, pays for one
+/// thread. If no thread can be started, all flushes fail at once and the values stay in the journal.
 pub(crate) fn spawn_thread(
     settings: &Settings,
     journal: &Arc<Journal>,
@@ -56,6 +56,7 @@ pub(crate) fn spawn_thread(
         .name("mlflow-shipper".to_owned())
         .spawn(move || worker.run());
     if let Err(error) = spawned {
+        journal.start_sync_thread();
         stats.set_connection(Connection::Unavailable);
         flush_queue.fail(u64::MAX);
         tracing::warn!(target: "mlflow", %error, "the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");
@@ -108,6 +109,7 @@ impl Worker {
     }
 
     fn run(mut self) {
+        self.journal.start_sync_thread();
         // `ulimit -f` must make a write to the store's file fail instead of ending the process.
         hooks::block_signal_on_thread(libc::SIGXFSZ);
         match tokio::runtime::Builder::new_current_thread()

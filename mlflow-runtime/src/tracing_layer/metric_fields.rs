@@ -7,7 +7,6 @@ use std::fmt;
 
 use tracing::field::{Field, Visit};
 
-use crate::journal::MetricKey;
 use crate::run::Run;
 use crate::run::current_run;
 use crate::run::metric_value::{MetricValue, Step};
@@ -43,7 +42,7 @@ impl EventMetrics {
     pub(super) fn log(&self, run: &Run) {
         let step = self.step.unwrap_or(0);
         for (name, value) in self.points() {
-            run.log_point(MetricKey::Dynamic(name), value, step);
+            run.log_point(name, value, step);
         }
     }
 

@@ -113,7 +113,6 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use crate::journal::MetricKey;
 use crate::run::Run;
 use crate::run::current_run::with_run;
 use crate::tracker::global;
@@ -270,7 +269,7 @@ where
         };
         if let Some(run) = Self::run_of_scope(span.scope()) {
             let (key, count) = durations.next_point(span.metadata());
-            run.log_point(MetricKey::Dynamic(&key), seconds, count);
+            run.log_point(&key, seconds, count);
         }
     }
 }

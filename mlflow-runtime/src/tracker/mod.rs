@@ -30,11 +30,12 @@ use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
+use crate::cache_line::CacheLine;
 use crate::config::{Settings, temporary_journal};
 use crate::environment;
-use crate::journal::Journal;
 use crate::journal::record::Origin;
 use crate::journal::user_files::JournalLocation;
+use crate::journal::{self, Journal};
 use crate::model::ExperimentRef;
 use crate::os::fork::{self, InheritedValue, PerProcess};
 use crate::shipper::stats::{Connection, RefusalKind, Stats};
@@ -55,7 +56,7 @@ pub(crate) struct Tracker {
     journal: Arc<Journal>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) flush_queue: Arc<FlushQueue>,
-    pub(crate) runs: RunRegistry,
+    pub(crate) runs: CacheLine<RunRegistry>,
     /// Capture of stdout and stderr, if one was started.
     capture: Option<Capture>,
     /// Shipper of an inline tracker, which delivers on the thread that flushes. `None` if a thread ships.
@@ -68,7 +69,7 @@ pub(crate) struct Tracker {
     successors: PerProcess<Successor>,
     /// Experiment of the runs that name none.
     experiment: InheritedValue<ExperimentRef>,
-    pub(crate) sanitizer: Sanitizer,
+    pub(crate) sanitizer: CacheLine<Sanitizer>,
     pub(crate) runless_values: RunlessValues,
 }
 
@@ -159,6 +160,8 @@ impl Tracker {
             tracker.capture = Capture::start(&tracker.journal, max_bytes);
         }
         let tracker = Arc::new(tracker);
+        // Before the shipper's thread starts, which would compete for the processor and the memory map.
+        journal::open_first_segment(&tracker.journal);
         if !fork::is_child() || tracker.settings.destination.survives_fork() {
             shipper::spawn_thread(
                 &tracker.settings,
@@ -169,6 +172,7 @@ impl Tracker {
             );
         } else {
             // The parent ships this journal when the parent flushes or ends. Otherwise the next process does.
+            tracker.journal.start_sync_thread();
             tracker.flush_queue.fail(u64::MAX);
         }
         exit_report::install();
@@ -206,14 +210,14 @@ impl Tracker {
             fake_store: None,
             capture: None,
             experiment: InheritedValue::new(settings.experiment.clone()),
-            runs: RunRegistry::new(first_run, settings.run_id.clone()),
+            runs: CacheLine(RunRegistry::new(first_run, settings.run_id.clone())),
             settings,
             journal,
             stats: Arc::default(),
             flush_queue: Arc::default(),
             generation: fork::current_generation(),
             successors: PerProcess::new(),
-            sanitizer: Sanitizer::default(),
+            sanitizer: CacheLine::default(),
             runless_values: RunlessValues::default(),
         }
     }

@@ -19,6 +19,18 @@ pub(crate) enum Appender {
 }
 
 impl Appender {
+    /// Appends one frame whose body is `words`, each of them little-endian.
+    #[inline(always)]
+    pub(crate) fn append_words<const N: usize>(
+        &mut self,
+        words: &[u64; N],
+    ) -> Result<(), SegmentFull> {
+        match self {
+            Self::Mapped(appender) => appender.append_words(words),
+            Self::Written(appender) => appender.append(words.map(u64::to_le_bytes).as_flattened()),
+        }
+    }
+
     /// Appends one frame.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {

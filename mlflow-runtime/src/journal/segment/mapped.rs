@@ -169,6 +169,33 @@ pub(crate) struct MappedAppender {
 }
 
 impl MappedAppender {
+    /// Publishes one frame whose body is `words`, in their order. When the call returns, the frame outlives the process. The
+    /// length is known to the compiler, so this costs a third of [`append`](Self::append).
+    #[inline(always)]
+    pub(crate) fn append_words<const N: usize>(
+        &mut self,
+        words: &[u64; N],
+    ) -> Result<(), SegmentFull> {
+        let len = const { body_bytes(N) };
+        let start = self.position;
+        let end = start + FRAME_HEADER_BYTES + len as usize;
+        if end > self.region.len() {
+            return Err(SegmentFull);
+        }
+        // SAFETY: as in `append`. `start` is a multiple of 8, and so is the body behind the header of 8 bytes, so its words are
+        // aligned. The checksum reads the body, which no other thread knows of yet.
+        unsafe {
+            let frame = self.region.raw.as_mut_ptr().add(start);
+            let body = frame.add(FRAME_HEADER_BYTES).cast::<[u64; N]>();
+            body.write(words.map(u64::to_le));
+            let checksum = checksum_of_words(&*body).to_le();
+            frame.add(4).cast::<u32>().write(checksum);
+            publish(AtomicU32::from_ptr(frame.cast()), len.to_le());
+        }
+        self.position = end;
+        Ok(())
+    }
+
     /// Publishes one frame. When the call returns, the frame outlives the process.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {
@@ -199,8 +226,100 @@ pub(crate) const fn frame_bytes(body: usize) -> usize {
     FRAME_HEADER_BYTES + body.next_multiple_of(8)
 }
 
+/// Returns the length of a body of this number of words.
+const fn body_bytes(words: usize) -> u32 {
+    assert!(words > 0 && words <= 1024, "a body of a few words");
+    #[allow(clippy::cast_possible_truncation)] // checked above
+    let bytes = (words * 8) as u32;
+    bytes
+}
+
+/// Number of words in the body of a metric, which nearly all frames have.
+const METRIC_WORDS: usize = 5;
+
+/// Returns the checksum of a frame's body.
 #[inline]
 pub(crate) fn checksum(body: &[u8]) -> u32 {
+    if let (chunks, []) = body.as_chunks()
+        && let Ok(chunks) = <&[[u8; 8]; METRIC_WORDS]>::try_from(chunks)
+    {
+        return checksum_of_words(&chunks.map(u64::from_ne_bytes));
+    }
+    checksum_of_bytes(body)
+}
+
+fn checksum_of_bytes(body: &[u8]) -> u32 {
     #[allow(clippy::cast_possible_truncation)] // a body is shorter than 4 GiB
     crc32c::crc32c_append(body.len() as u32, body)
+}
+
+/// Returns the [`checksum`] of a body that consists of `words`, whose bytes are in the order that they have in the file. The
+/// crate `crc32c` computes the same; its preparations for a long text cost more than the checksum of a few words.
+#[inline(always)]
+fn checksum_of_words<const N: usize>(words: &[u64; N]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the processor has the instructions, by the check.
+        return unsafe { checksum_by_sse42(words) };
+    }
+    checksum_of_bytes(words.map(u64::to_ne_bytes).as_flattened())
+}
+
+/// Returns the [`checksum`] of a body by the processor's instruction for CRC-32C.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn checksum_by_sse42<const N: usize>(words: &[u64; N]) -> u32 {
+    let mut crc = u64::from(!const { body_bytes(N) });
+    for word in words {
+        crc = std::arch::x86_64::_mm_crc32_u64(crc, *word);
+    }
+    #[allow(clippy::cast_possible_truncation)] // the instruction leaves the upper half zero
+    let crc = crc as u32;
+    !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_of_words_has_the_checksum_of_its_bytes() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..1000 {
+            let words = [(); METRIC_WORDS].map(|()| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                seed ^ seed >> 29
+            });
+            let bytes = words.map(u64::to_ne_bytes);
+            let expected = checksum_of_bytes(bytes.as_flattened());
+            assert_eq!(checksum_of_words(&words), expected);
+            assert_eq!(checksum(bytes.as_flattened()), expected);
+        }
+        assert_eq!(
+            checksum_of_words(&[7]),
+            checksum_of_bytes(&7_u64.to_ne_bytes())
+        );
+    }
+
+    #[test]
+    fn words_are_appended_as_their_bytes_are() {
+        let words = [1, u64::MAX, 3 << 40, 0x0102_0304_0506_0708, 5];
+        let (by_words, mut appender) = Region::create_anonymous(256).expect("memory");
+        appender.append_words(&words).expect("there is room");
+        let (by_bytes, mut appender) = Region::create_anonymous(256).expect("memory");
+        let bytes = words.map(u64::to_le_bytes);
+        appender
+            .append(bytes.as_flattened())
+            .expect("there is room");
+        assert_eq!(by_words.frame(HEADER_BYTES), by_bytes.frame(HEADER_BYTES));
+        assert_eq!(by_words.frame(HEADER_BYTES).expect("a frame").len(), 48);
+    }
+
+    #[test]
+    fn words_are_appended_only_where_they_fit() {
+        let (region, mut appender) = Region::create_anonymous(HEADER_BYTES + 95).expect("memory");
+        assert!(appender.append_words(&[1; 5]).is_ok());
+        assert!(appender.append_words(&[2; 5]).is_err());
+        assert_eq!(region.end(HEADER_BYTES), HEADER_BYTES + 48);
+    }
 }

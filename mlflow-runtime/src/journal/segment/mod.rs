@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::cache_line::CacheLine;
 use crate::journal::quarantine;
 use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
@@ -42,7 +43,7 @@ pub(crate) struct Segment {
     /// Set once damage was found in the segment's file.
     damaged: AtomicBool,
     /// Number of values appended. Only the writer stores it; other threads load it.
-    values: AtomicU64,
+    values: CacheLine<AtomicU64>,
     /// Number of values that the device has, and the offset up to which it has the bytes.
     synced_values: AtomicU64,
     synced_offset: AtomicUsize,
@@ -85,7 +86,7 @@ impl Segment {
             region: Mutex::new(region),
             sealed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
-            values: AtomicU64::new(0),
+            values: CacheLine::default(),
             synced_values: AtomicU64::new(0),
             synced_offset: AtomicUsize::new(0),
         }
@@ -207,6 +208,7 @@ impl Segment {
         self.read().is_ok_and(|bytes| bytes.is_blank())
     }
 
+    #[inline]
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }

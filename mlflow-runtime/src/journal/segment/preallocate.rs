@@ -4,7 +4,8 @@
 //!
 //! 1. No thread that logs waits for this thread. Where no preallocated segment is ready, a thread that logs
 //!    creates its own.
-//! 2. This thread does not wait for the device, and sleeps without a timer.
+//! 2. This thread does not wait for the device, and sleeps without a timer. It is started by the first request: a process that
+//!    logs little has none.
 //!
 //! Creating a large segment takes milliseconds (the blocks have to be reserved and the pages touched), so
 //! one is created ahead. Until it is used it lies beside the segments as `<number>.spare`, which no recovery
@@ -17,6 +18,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 
@@ -26,8 +28,11 @@ use crate::journal::{Journal, LARGE_SEGMENT_BYTES};
 use crate::sync::{ignore_poison, lock};
 
 /// Preallocated segment of one journal, and the requests to the thread that creates it.
-#[derive(Default)]
 pub(in crate::journal) struct PreallocatedSegments {
+    /// `None` for a journal whose segments are not preallocated.
+    journal: Option<Weak<Journal>>,
+    /// Set by the first request.
+    is_started: AtomicBool,
     request: Mutex<PreallocateRequest>,
     changed: Condvar,
     ready: Mutex<Option<PreallocatedSegment>>,
@@ -48,11 +53,41 @@ pub(in crate::journal) struct PreallocatedSegment {
 }
 
 impl PreallocatedSegments {
+    /// Returns the place of a journal's preallocated segment. Without a journal, all requests are ignored.
+    pub(in crate::journal) fn new(journal: Option<Weak<Journal>>) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            is_started: AtomicBool::new(false),
+            request: Mutex::default(),
+            changed: Condvar::new(),
+            ready: Mutex::default(),
+        })
+    }
+
     /// Requests a segment at `path`, as one may be needed soon. Does nothing if one is ready.
-    pub(in crate::journal) fn request_segment(&self, path: impl FnOnce() -> PathBuf) {
-        if lock(&self.ready).is_none() {
-            lock(&self.request).path.get_or_insert_with(path);
+    pub(in crate::journal) fn request_segment(self: &Arc<Self>, path: impl FnOnce() -> PathBuf) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        if lock(&self.ready).is_some() {
+            return;
+        }
+        lock(&self.request).path.get_or_insert_with(path);
+        if self.is_started.swap(true, Ordering::Relaxed) {
             self.changed.notify_one();
+        } else {
+            self.start_thread(journal.clone());
+        }
+    }
+
+    /// Starts the thread. Without the thread, each thread that logs creates its segments.
+    fn start_thread(self: &Arc<Self>, journal: Weak<Journal>) {
+        let spares = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name("mlflow-segments".to_owned())
+            .spawn(move || spares.run(&journal));
+        if let Err(error) = spawned {
+            tracing::debug!(target: "mlflow", %error, "the thread that preallocates journal segments could not be started");
         }
     }
 
@@ -109,16 +144,5 @@ impl PreallocatedSegments {
                 let _ = fs::remove_file(path);
             }
         }
-    }
-}
-
-/// Starts the thread. Without the thread, each thread that logs creates its segments.
-pub(in crate::journal) fn spawn_preallocator(journal: &Arc<Journal>) {
-    let (spares, journal) = (Arc::clone(&journal.preallocated), Arc::downgrade(journal));
-    let spawned = thread::Builder::new()
-        .name("mlflow-segments".to_owned())
-        .spawn(move || spares.run(&journal));
-    if let Err(error) = spawned {
-        tracing::debug!(target: "mlflow", %error, "the thread that preallocates journal segments could not be started");
     }
 }

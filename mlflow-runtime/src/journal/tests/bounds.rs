@@ -139,7 +139,9 @@ impl<S: tracing::Subscriber> Layer<S> for Logs {
 fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
-        let journal = Journal::new(super::super::Storage::Memory, origin("here"), 0, "");
+        let preallocated = super::super::PreallocatedSegments::new(None);
+        let storage = super::super::Storage::Memory;
+        let journal = Arc::new(Journal::new(storage, origin("here"), 0, "", preallocated));
         let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
         tracing::subscriber::with_default(subscriber, || {
             // A destructor does the same while the thread's own writer is in use.

@@ -56,8 +56,10 @@ fn identity() -> RunIdentity {
 }
 
 fn journal(folder: &Folder) -> Arc<Journal> {
-    Journal::on_disk(folder.0.clone(), origin("here"), 1 << 30, "")
-        .expect("the folder can be written")
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 1 << 30, "")
+        .expect("the folder can be written");
+    journal.start_sync_thread();
+    journal
 }
 
 fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
@@ -68,7 +70,7 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
         inherited: false,
     };
     with_writer(journal, |writer| {
-        writer.append_metric(journal, &run, key, 7, step, 0.5);
+        writer.append_metric(journal, run, key, 7, step, 0.5);
     });
 }
 

@@ -56,14 +56,7 @@ impl LiveRun<'_> {
             *earlier += 1;
             journal::with_writer(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
-                writer.append_metric(
-                    journal,
-                    &self.journal_ref(),
-                    key,
-                    timestamp_ms,
-                    step,
-                    *value,
-                );
+                writer.append_metric(journal, self.journal_ref(), key, timestamp_ms, step, *value);
             });
             recorded.push(RecordedMetric {
                 key: name,

@@ -121,7 +121,7 @@ impl Process {
     pub(super) fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
         with_writer(&self.journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&self.journal, run, key, 7, step, 0.5);
+            writer.append_metric(&self.journal, *run, key, 7, step, 0.5);
         });
     }
 

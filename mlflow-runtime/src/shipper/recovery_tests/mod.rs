@@ -117,7 +117,7 @@ fn segment() -> Vec<u8> {
         writer.append_event(&journal, &run, &start, &[]);
         for step in 1..4 {
             let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&journal, &run, key, 5 + step, step, 0.5);
+            writer.append_metric(&journal, run, key, 5 + step, step, 0.5);
         }
         writer.append_event(&journal, &run, &param, &[]);
         writer.append_event(&journal, &run, &tag, &[]);

@@ -175,7 +175,7 @@ impl Process {
             for (timestamp_ms, step, value) in points {
                 with_writer(&self.journal, |writer| {
                     let run = own.run_ref();
-                    writer.append_metric(&self.journal, &run, key, *timestamp_ms, *step, *value);
+                    writer.append_metric(&self.journal, run, key, *timestamp_ms, *step, *value);
                 });
             }
         };
@@ -200,7 +200,7 @@ impl Process {
             with_writer(&self.journal, |writer| {
                 let key = MetricKey::Dynamic(key);
                 let run = own.run_ref();
-                writer.append_metric_at_last_step(&self.journal, &run, key, timestamp_ms, value);
+                writer.append_metric_at_last_step(&self.journal, run, key, timestamp_ms, value);
             });
         };
         if on_thread {
