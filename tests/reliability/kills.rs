@@ -6,23 +6,27 @@
 //! sweepers ship the rest: one alone, several that are killed on the way, or two at once. At the end
 //! the store is compared with the values that the victims' calls have acknowledged
 //! ([`ledger`](crate::ledger)), and the journal has to be empty.
+//!
+//! The stores are the default file, a server, and, as a program of its own, MLflow's database on a PostgreSQL server.
+//! In the latter, connections are cut all the while, each in the middle of a commit.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::Form;
 use crate::ledger::{self, Fault, Life, Verdict};
-use crate::mutation_check;
 use crate::plan::{LIFE, Mark};
 use crate::support::mlflow::Server;
+use crate::support::postgres::Postgres;
 use crate::support::program::Folder;
 use crate::support::rng::Rng;
+use crate::{Form, connection_cuts, mutation_check, postgres_copy};
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const SWEEPER: &str = env!("CARGO_BIN_EXE_numbers");
@@ -41,10 +45,20 @@ const NEVER: [&str; 5] = [
     "stay in the journal",
 ];
 
+/// Kind of the store of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoreKind {
+    /// The default file.
+    File,
+    Server,
+    /// MLflow's database on a PostgreSQL server, without an MLflow server.
+    Postgres,
+}
+
 /// Series of kills in one folder with one store, and the size of the victims' lives.
 struct Campaign {
     what: &'static str,
-    on_server: bool,
+    store: StoreKind,
     kills: u64,
     rounds: u64,
     values_a_round: u64,
@@ -55,7 +69,7 @@ struct Campaign {
 const fn file(what: &'static str, kills: u64) -> Campaign {
     Campaign {
         what,
-        on_server: false,
+        store: StoreKind::File,
         kills,
         rounds: 4,
         values_a_round: 3_000,
@@ -66,7 +80,7 @@ const fn file(what: &'static str, kills: u64) -> Campaign {
 const fn server(kills: u64) -> Campaign {
     Campaign {
         what: "server",
-        on_server: true,
+        store: StoreKind::Server,
         kills,
         rounds: 2,
         values_a_round: 400,
@@ -74,12 +88,20 @@ const fn server(kills: u64) -> Campaign {
     }
 }
 
-/// Returns a campaign whose lives log so much that segments of every size are made, delivered and reused.
-const fn long_lives(kills: u64) -> Campaign {
+const fn postgres(kills: u64) -> Campaign {
     Campaign {
+        store: StoreKind::Postgres,
+        ..file("PostgreSQL", kills)
+    }
+}
+
+/// Returns a campaign whose lives log so much that segments of every size are made, delivered and reused.
+const fn long_lives(what: &'static str, store: StoreKind, kills: u64) -> Campaign {
+    Campaign {
+        store,
         values_a_round: 25_000,
         longest: Duration::from_secs(4),
-        ..file("file, long lives", kills)
+        ..file(what, kills)
     }
 }
 
@@ -93,36 +115,105 @@ struct Totals {
     survivors: u64,
     sweeps: u64,
     killed_sweeps: u64,
+    /// Number of connections that were cut in the middle of a commit.
+    cuts: u64,
     warnings: u64,
     verdict: Verdict,
 }
 
+/// Runs the campaigns with the default file and with a server.
 pub(crate) fn run(form: Form) {
-    let mut rng = Rng::seeded();
-    let mut totals = Totals::default();
-    let campaigns = match form {
+    fight_all(&match form {
         Form::Short => vec![file("file", 10), server(3)],
         Form::Long => {
             let mut all: Vec<Campaign> = (0..8).map(|_| file("file", 105)).collect();
-            all.extend([long_lives(60), server(100)]);
+            all.extend([
+                long_lives("file, long lives", StoreKind::File, 60),
+                server(100),
+            ]);
             all
         }
-    };
-    for campaign in &campaigns {
-        campaign.fight(&mut rng, &mut totals);
+    });
+}
+
+/// Runs the campaigns with PostgreSQL.
+pub(crate) fn run_on_postgres(form: Form) {
+    fight_all(&match form {
+        Form::Short => vec![postgres(4)],
+        Form::Long => vec![
+            postgres(100),
+            postgres(100),
+            long_lives("PostgreSQL, long lives", StoreKind::Postgres, 40),
+        ],
+    });
+}
+
+fn fight_all(campaigns: &[Campaign]) {
+    let mut rng = Rng::seeded();
+    let mut totals = Totals::default();
+    for campaign in campaigns {
+        let Some(store) = RunningStore::start(campaign.store) else {
+            return;
+        };
+        campaign.fight(&store, &mut rng, &mut totals);
     }
     totals.print();
 }
 
 impl Campaign {
-    fn fight(&self, rng: &mut Rng, totals: &mut Totals) {
+    fn fight(&self, store: &RunningStore, rng: &mut Rng, totals: &mut Totals) {
         let started = Instant::now();
         let folder = Folder::for_hours();
-        let server = self.on_server.then(|| Server::start_with(&[]));
         let place = Battlefield {
             folder: &folder,
-            server: server.as_ref(),
+            store,
         };
+        let before = totals.kills;
+        let is_over = AtomicBool::new(false);
+        let lives = thread::scope(|scope| {
+            let cutting = match store {
+                RunningStore::Postgres(server) => {
+                    let (rng, is_over) = (rng.split(), &is_over);
+                    Some(scope.spawn(move || connection_cuts::cut(server, rng, is_over)))
+                }
+                RunningStore::File | RunningStore::Server(_) => None,
+            };
+            let lives = {
+                let _end = EndOnDrop(&is_over);
+                self.kill_lives(&place, rng, totals)
+            };
+            totals.cuts += cutting.map_or(0, |cutting| cutting.join().unwrap());
+            lives
+        });
+        place.sweep_alone(totals);
+        place.must_be_swept();
+        totals.warnings += place.warnings();
+
+        let database = place.database();
+        let verdict = ledger::compare(&database, &lives, &|uri| place.artifacts(uri));
+        let Verdict {
+            acknowledged,
+            stored,
+            runs,
+            ..
+        } = verdict;
+        println!(
+            "{}: {} kills, {} lives, {runs} runs, {acknowledged} values acknowledged, {stored} stored, faults {:?}, {:.1} s",
+            self.what,
+            totals.kills - before,
+            lives.len(),
+            verdict.faults,
+            started.elapsed().as_secs_f64(),
+        );
+        assert!(verdict.faults.is_empty(), "{:?}", verdict.examples);
+        if totals.verdict.runs == 0 {
+            mutation_check::all(database, &lives, &|uri| place.artifacts(uri));
+        }
+        totals.verdict.add(verdict);
+    }
+
+    /// Starts victims, kills them, and ships what they have left. Returns their lives.
+    fn kill_lives(&self, place: &Battlefield<'_>, rng: &mut Rng, totals: &mut Totals) -> Vec<Life> {
         let before = totals.kills;
         let mut lives = Vec::new();
         while totals.kills - before < self.kills {
@@ -153,37 +244,45 @@ impl Campaign {
             }
             place.sweep(rng, totals);
         }
-        place.sweep_alone(totals);
-        totals.warnings += place.warnings();
-
-        let database = place.database();
-        let verdict = ledger::compare(&database, &lives, &|uri| place.artifacts(uri));
-        let Verdict {
-            acknowledged,
-            stored,
-            runs,
-            ..
-        } = verdict;
-        println!(
-            "{}: {} kills, {} lives, {runs} runs, {acknowledged} values acknowledged, {stored} stored, faults {:?}, {:.1} s",
-            self.what,
-            totals.kills - before,
-            lives.len(),
-            verdict.faults,
-            started.elapsed().as_secs_f64(),
-        );
-        assert!(verdict.faults.is_empty(), "{:?}", verdict.examples);
-        if totals.verdict.runs == 0 {
-            mutation_check::all(database, &lives, &|uri| place.artifacts(uri));
-        }
-        totals.verdict.add(verdict);
+        lives
     }
 }
 
-/// Folder and server of a campaign; without a server, the store is the default file.
+/// Sets a flag when it is dropped, also by a panic: the thread that waits for the flag ends.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Store of a campaign, with the server that it needs.
+enum RunningStore {
+    File,
+    Server(Server),
+    Postgres(Postgres),
+}
+
+impl RunningStore {
+    /// Starts the server of a store. Returns `None`, with a line on stderr, if PostgreSQL is needed and not installed.
+    fn start(kind: StoreKind) -> Option<Self> {
+        Some(match kind {
+            StoreKind::File => Self::File,
+            StoreKind::Server => Self::Server(Server::start_with(&[])),
+            StoreKind::Postgres => {
+                let server = Postgres::start()?;
+                connection_cuts::prepare(&server);
+                Self::Postgres(server)
+            }
+        })
+    }
+}
+
+/// Folder and store of a campaign.
 struct Battlefield<'a> {
     folder: &'a Folder,
-    server: Option<&'a Server>,
+    store: &'a RunningStore,
 }
 
 impl Battlefield<'_> {
@@ -194,8 +293,14 @@ impl Battlefield<'_> {
             .open(self.log())
             .unwrap();
         let mut command = self.folder.command(program);
-        if let Some(server) = self.server {
-            command.env("MLFLOW_TRACKING_URI", server.url());
+        match self.store {
+            RunningStore::File => {}
+            RunningStore::Server(server) => {
+                command.env("MLFLOW_TRACKING_URI", server.url());
+            }
+            RunningStore::Postgres(server) => {
+                command.env("MLFLOW_TRACKING_URI", server.uri());
+            }
         }
         command
             .args(arguments)
@@ -218,7 +323,8 @@ impl Battlefield<'_> {
         self.spawn(SWEEPER, &[&format!("sweep-{}", totals.sweeps), "0", "0"])
     }
 
-    /// Sweeps in a random way: one sweeper, three that are killed, or two at once.
+    /// Sweeps in a random way: one sweeper, three that are killed, or two at once. Nothing may be left of a sweep that
+    /// ends by itself, unless connections are cut meanwhile: a journal that two cuts hit is left to the next sweep.
     fn sweep(&self, rng: &mut Rng, totals: &mut Totals) {
         match rng.below(3) {
             0 => self.sweep_alone(totals),
@@ -228,18 +334,20 @@ impl Battlefield<'_> {
                     thread::sleep(moment_within(rng, Duration::from_secs(1)));
                     totals.killed_sweeps += u64::from(kill(&mut sweeper));
                 }
+                return;
             }
             _ => {
                 let both = [self.sweeper(totals), self.sweeper(totals)];
                 both.into_iter().for_each(must_succeed);
-                self.must_be_swept();
             }
+        }
+        if !matches!(self.store, RunningStore::Postgres(_)) {
+            self.must_be_swept();
         }
     }
 
     fn sweep_alone(&self, totals: &mut Totals) {
         must_succeed(self.sweeper(totals));
-        self.must_be_swept();
     }
 
     fn must_be_swept(&self) {
@@ -279,15 +387,16 @@ impl Battlefield<'_> {
     }
 
     fn database(&self) -> Connection {
-        match self.server {
-            Some(server) => server.database(),
-            None => self.folder.database(),
+        match self.store {
+            RunningStore::File => self.folder.database(),
+            RunningStore::Server(server) => server.database(),
+            RunningStore::Postgres(server) => postgres_copy::copy(server),
         }
     }
 
     fn artifacts(&self, uri: &str) -> PathBuf {
-        match (self.server, uri.strip_prefix("mlflow-artifacts:/")) {
-            (Some(server), Some(path)) => server.artifacts().join(path),
+        match (self.store, uri.strip_prefix("mlflow-artifacts:/")) {
+            (RunningStore::Server(server), Some(path)) => server.artifacts().join(path),
             _ => Path::new(uri).to_owned(),
         }
     }
@@ -325,6 +434,7 @@ impl Totals {
             survivors,
             sweeps,
             killed_sweeps,
+            cuts,
             warnings,
             verdict,
         } = self;
@@ -332,7 +442,9 @@ impl Totals {
             "SIGKILLs of victims: {kills} (lives that died before their run started {starting}, while they \
              logged {logging}, after it ended {shipping}, {survivors} of them by themselves)"
         );
-        println!("sweepers: {sweeps}, of which killed: {killed_sweeps}");
+        println!(
+            "sweepers: {sweeps}, of which killed: {killed_sweeps}; connections cut during a commit: {cuts}"
+        );
         println!(
             "runs: {}, FINISHED {}, closed as KILLED {}, left open {}, doubled {}, lost {}",
             verdict.runs,

@@ -2,7 +2,8 @@
 //!
 //! - A value is acknowledged if the victim has marked it (see `plan.rs`): the call had returned.
 //! - The first unmarked value of each thread was under way at the kill: the store may have it or not.
-//! - The store is read as an SQLite file, also if it belongs to a server, so no code under test takes part.
+//! - The store is read as an SQLite file, also if it belongs to a server, so no code under test takes part. PostgreSQL's
+//!   tables are copied into one first ([`postgres_copy`](crate::postgres_copy)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

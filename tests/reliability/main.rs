@@ -6,6 +6,9 @@
 //! cargo test -p mlflow-tests --release --test reliability -- --long kills        # one of them
 //! ```
 //!
+//! A program whose name ends in `-postgres` logs straight into MLflow's database on a PostgreSQL server. Where PostgreSQL is
+//! not installed, it says so and ends.
+//!
 //! Each program prints its figures, and panics if a promise is broken. `RELIABILITY.md` lists the promises
 //! and the figures of the long runs.
 // A test states its expectations with `unwrap`. Clippy treats these helpers as code outside of tests.
@@ -19,6 +22,7 @@
 mod support;
 
 mod backlog;
+mod connection_cuts;
 mod fault_schedule;
 mod faults;
 mod kills;
@@ -26,6 +30,7 @@ mod ledger;
 mod mutation_check;
 #[path = "../programs/support/plan.rs"]
 mod plan;
+mod postgres_copy;
 mod ranks;
 #[path = "../programs/support/report.rs"]
 mod report;
@@ -48,13 +53,16 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// Programs in the order in which they run.
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 9] = [
     ("kills", kills::run),
+    ("kills-postgres", kills::run_on_postgres),
     ("backlog", backlog::run),
     ("threads", backlog::threads),
     ("faults", faults::run),
     ("restarts", restarts::run),
+    ("restarts-postgres", restarts::run_on_postgres),
     ("ranks", ranks::run),
+    ("ranks-postgres", ranks::run_on_postgres),
 ];
 
 fn main() {

@@ -1,9 +1,12 @@
-//! Program that logs from many processes to one server with PostgreSQL (`docs/scale-out.md`). The store
-//! must have every point of every rank once, first with one run for all ranks, then with a run each.
+//! Program that logs from many processes to one server with PostgreSQL (`docs/scale-out.md`), or, as a program of its
+//! own, straight into that server's database. The store must have every point of every rank once, first with one run
+//! for all ranks, then with a run each.
 //!
-//! The duration is printed beside a reference: as many connections send the same number of points in
-//! ready-made bodies of 1,000, to runs of a fresh experiment on the same server.
+//! The duration is printed beside a reference, which writes the same number of points to runs of a fresh experiment:
+//! to the server, as many connections send ready-made bodies of 1,000 points; to the database, as many processes of
+//! `psql` copy ready-made files into a temporary table, and from there into `metrics`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,11 +17,14 @@ use crate::Form;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
 use crate::support::scaled::Scaled;
+use crate::support::unique;
 
 const RANK: &str = env!("CARGO_BIN_EXE_rank");
 
 /// Number of points of a ready-made body: as many as MLflow takes in one request.
 const BODY: i64 = 1_000;
+/// Time of all ready-made points.
+const TIMESTAMP: i64 = 1_700_000_000_000;
 
 /// Number of processes, and of points that each process logs.
 #[derive(Clone, Copy)]
@@ -34,7 +40,26 @@ enum Runs {
     EachItsOwn,
 }
 
+/// Way of the points to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Through the MLflow server.
+    Server,
+    /// Straight into the database.
+    Database,
+}
+
+/// Logs through the server.
 pub(crate) fn run(form: Form) {
+    log_from_ranks(form, Way::Server);
+}
+
+/// Logs straight into the database.
+pub(crate) fn run_on_postgres(form: Form) {
+    log_from_ranks(form, Way::Database);
+}
+
+fn log_from_ranks(form: Form, way: Way) {
     let load = match form {
         Form::Short => Load {
             ranks: 4,
@@ -52,12 +77,12 @@ pub(crate) fn run(form: Form) {
     for (runs, ready_made_first) in [(Runs::One, true), (Runs::EachItsOwn, false)] {
         let mut reference = None;
         if ready_made_first {
-            reference = Some(load.ready_made(&scaled, runs));
+            reference = Some(load.ready_made(&scaled, way, runs));
         }
-        let ours = load.processes(&scaled, runs);
-        let reference = reference.unwrap_or_else(|| load.ready_made(&scaled, runs));
+        let ours = load.processes(&scaled, way, runs);
+        let reference = reference.unwrap_or_else(|| load.ready_made(&scaled, way, runs));
         println!(
-            "{runs:?}: {} processes x {} points: {:.2} s; ready-made bodies: {:.2} s; ratio {:.3}",
+            "{runs:?}: {} processes x {} points: {:.2} s; ready-made: {:.2} s; ratio {:.3}",
             load.ranks,
             load.points,
             ours.as_secs_f64(),
@@ -70,8 +95,12 @@ pub(crate) fn run(form: Form) {
 impl Load {
     /// Logs the points by the library, one process for each rank. Returns the time from the start of the
     /// first process to the end of the last.
-    fn processes(self, scaled: &Scaled, runs: Runs) -> Duration {
+    fn processes(self, scaled: &Scaled, way: Way, runs: Runs) -> Duration {
         let server = scaled.server();
+        let uri = match way {
+            Way::Server => server.url().to_owned(),
+            Way::Database => scaled.postgres().uri(),
+        };
         let name = format!("processes, {runs:?}");
         let experiment = create_experiment(server, &name);
         let run_id = (runs == Runs::One).then(|| create_run(server, &experiment));
@@ -83,7 +112,7 @@ impl Load {
             .map(|(rank, folder)| {
                 let rank = rank.to_string();
                 let mut environment = vec![
-                    ("MLFLOW_TRACKING_URI", server.url()),
+                    ("MLFLOW_TRACKING_URI", uri.as_str()),
                     ("MLFLOW_EXPERIMENT_NAME", name.as_str()),
                     ("MLFLOW_EXIT_TIMEOUT", "7200"),
                     ("RANK", rank.as_str()),
@@ -118,17 +147,30 @@ impl Load {
         took
     }
 
-    /// Sends as many points over connections that stay open, in bodies made beforehand. Returns the time
-    /// that sending takes.
-    fn ready_made(self, scaled: &Scaled, runs: Runs) -> Duration {
+    /// Writes as many points from what was made beforehand. Returns the time that writing takes.
+    fn ready_made(self, scaled: &Scaled, way: Way, runs: Runs) -> Duration {
         let server = scaled.server();
         let experiment = create_experiment(server, &format!("ready-made, {runs:?}"));
         let shared = create_run(server, &experiment);
+        let run_ids: Vec<String> = (0..self.ranks)
+            .map(|rank| match runs {
+                Runs::EachItsOwn if rank > 0 => create_run(server, &experiment),
+                Runs::EachItsOwn | Runs::One => shared.clone(),
+            })
+            .collect();
+        let took = match way {
+            Way::Server => self.send_bodies(server, &run_ids),
+            Way::Database => self.copy_files(scaled, &run_ids),
+        };
+        self.must_be_in(scaled, &experiment, runs);
+        took
+    }
+
+    /// Sends points over connections that stay open, in bodies made beforehand.
+    fn send_bodies(self, server: &Server, run_ids: &[String]) -> Duration {
         let bodies: Vec<Vec<Vec<u8>>> = (0..self.ranks)
-            .map(|rank| {
-                let own =
-                    (runs == Runs::EachItsOwn && rank > 0).then(|| create_run(server, &experiment));
-                let run_id = own.as_ref().unwrap_or(&shared);
+            .zip(run_ids)
+            .map(|(rank, run_id)| {
                 (0..self.points / BODY)
                     .map(|part| body(run_id, rank, part))
                     .collect()
@@ -148,9 +190,36 @@ impl Load {
                 });
             }
         });
-        let took = started.elapsed();
-        self.must_be_in(scaled, &experiment, runs);
-        took
+        started.elapsed()
+    }
+
+    /// Copies points into the database from files made beforehand, by a process of `psql` for each rank.
+    fn copy_files(self, scaled: &Scaled, run_ids: &[String]) -> Duration {
+        let copies: Vec<String> = (0..self.ranks)
+            .zip(run_ids)
+            .map(|(rank, run_id)| {
+                let rows = rows(run_id, rank, self.points);
+                let name = format!("points-{}", unique());
+                let file = scaled.postgres().write_file(&name, &rows);
+                format!("copy points from '{}'", file.display())
+            })
+            .collect();
+        let started = Instant::now();
+        let running: Vec<_> = { copies.iter() }
+            .map(|copy| {
+                scaled.postgres().start_psql(&[
+                    "create temporary table points (run_uuid text, key text, value double precision, \
+                     timestamp bigint, step bigint, is_nan boolean)",
+                    copy,
+                    "insert into metrics (run_uuid, key, value, timestamp, step, is_nan) \
+                     select run_uuid, key, value, timestamp, step, is_nan from points on conflict do nothing",
+                ])
+            })
+            .collect();
+        for mut psql in running {
+            assert!(psql.wait().unwrap().success());
+        }
+        started.elapsed()
     }
 
     /// Checks that the experiment has every point once, and nothing else.
@@ -212,16 +281,31 @@ fn text(value: &Value) -> String {
 fn body(run_id: &str, rank: i64, part: i64) -> Vec<u8> {
     let points: Vec<Value> = (part * BODY..(part + 1) * BODY)
         .map(|number| {
-            let key = if number % 2 == 0 {
-                "loss".to_owned()
-            } else {
-                format!("rank/{rank}")
-            };
-            let value = (rank * 1_000_000 + number) as f64;
-            json!({"key": key, "value": value, "timestamp": 1_700_000_000_000_i64, "step": number})
+            let (key, value) = point(rank, number);
+            json!({"key": key, "value": value, "timestamp": TIMESTAMP, "step": number})
         })
         .collect();
     serde_json::to_vec(&json!({"run_id": run_id, "metrics": points})).unwrap()
+}
+
+/// Returns the points of a rank in the text format of COPY.
+fn rows(run_id: &str, rank: i64, points: i64) -> String {
+    let mut rows = String::new();
+    for number in 0..points {
+        let (key, value) = point(rank, number);
+        writeln!(rows, "{run_id}\t{key}\t{value}\t{TIMESTAMP}\t{number}\tf").unwrap();
+    }
+    rows
+}
+
+/// Returns key and value of a point, as the program `rank` logs them.
+fn point(rank: i64, number: i64) -> (String, f64) {
+    let key = if number % 2 == 0 {
+        "loss".to_owned()
+    } else {
+        format!("rank/{rank}")
+    };
+    (key, (rank * 1_000_000 + number) as f64)
 }
 
 /// Returns the peak resident memory of a process, in KiB; 0 if the process has ended.

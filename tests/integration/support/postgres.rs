@@ -12,7 +12,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -231,14 +231,25 @@ impl Postgres {
 
     /// Ends the server as `pg_ctl stop -m fast` does: all connections are lost.
     pub(crate) fn stop(&mut self) {
-        kill_process(Pid::from_child(&self.process), Signal::INT).expect("a process to end");
+        self.end(Signal::INT);
+    }
+
+    /// Ends the server as `pg_ctl stop -m immediate` does: nothing is written any more, and the next start recovers
+    /// the data from the log of transactions, as after a crash.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn crash(&mut self) {
+        self.end(Signal::QUIT);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("a process to end");
         // To wait for a process closes the pipe to it, and with the pipe the files would go.
         while self.process.try_wait().expect("its status").is_none() {
             thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Starts the server again on the same port and data, after [`stop`](Self::stop).
+    /// Starts the server again on the same port and data, after it was stopped.
     pub(crate) fn restart(&mut self) {
         let next = Self::spawn(&self.installed, &self.home, self.port);
         self.stopped
@@ -275,15 +286,49 @@ impl Postgres {
         self.uri_of("mlflow")
     }
 
-    /// Runs a query on a database by `psql`; returns the output of `psql`.
-    fn asked(&self, database: &str, query: &str) -> Output {
-        Command::new(self.installed.0.join("psql"))
-            .args(["--host=127.0.0.1", "--username=mlflow", "--no-psqlrc"])
+    /// Returns the command line of `psql`, which runs a query on a database.
+    fn psql(&self, database: &str, query: &str) -> Command {
+        let mut psql = Command::new(self.installed.0.join("psql"));
+        psql.args(["--host=127.0.0.1", "--username=mlflow", "--no-psqlrc"])
             .args(["--quiet", "--tuples-only", "--no-align"])
             .arg(format!("--port={}", self.port))
-            .args(["--set=ON_ERROR_STOP=1", "--command", query, database])
-            .output()
-            .expect("psql")
+            .args(["--set=ON_ERROR_STOP=1", "--command", query])
+            .arg(database);
+        psql
+    }
+
+    /// Runs a query on a database by `psql`; returns the output of `psql`.
+    fn asked(&self, database: &str, query: &str) -> Output {
+        self.psql(database, query).output().expect("psql")
+    }
+
+    /// Runs a query on MLflow's database, and hands each row on as a JSON array. The rows are not kept, so there may be
+    /// very many.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn for_each_row(&self, columns: &str, table: &str, mut each: impl FnMut(&str)) {
+        // Without quotes and delimiters that a text could have, each line is the JSON text as it is.
+        let copy = format!(
+            "copy (select json_build_array({columns}) from {table}) \
+             to stdout (format csv, quote e'\\x01', delimiter e'\\x02')"
+        );
+        let mut psql = self.psql("mlflow", &copy);
+        let mut running = psql.stdout(Stdio::piped()).spawn().expect("psql");
+        let rows = BufReader::new(running.stdout.take().expect("a pipe"));
+        for row in rows.lines() {
+            each(&row.expect("UTF-8"));
+        }
+        assert!(running.wait().expect("psql").success(), "{copy}");
+    }
+
+    /// Starts a `psql` that runs statements on MLflow's database, each in a transaction of its own.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn start_psql(&self, statements: &[&str]) -> Child {
+        let (first, others) = statements.split_first().expect("a statement");
+        let mut psql = self.psql("mlflow", first);
+        for statement in others {
+            psql.args(["--command", statement]);
+        }
+        psql.spawn().expect("psql")
     }
 
     /// Runs a query on a database. Returns one line per row, with columns separated by `|`.

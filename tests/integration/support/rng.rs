@@ -29,6 +29,15 @@ impl Rng {
         Self { seed, state: seed }
     }
 
+    /// Returns a generator for another thread, whose numbers depend on this one's.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn split(&mut self) -> Self {
+        Self {
+            seed: self.seed,
+            state: self.next(),
+        }
+    }
+
     /// Returns the seed, for messages of failed tests.
     pub(crate) fn seed(&self) -> u64 {
         self.seed
