@@ -60,6 +60,44 @@ def mlflow_log_batch():
     client.set_terminated(run_id)
 
 
+def small_runs():
+    """Logs as many runs as it was asked for points, each with two params and three points."""
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+
+    def trial(number):
+        with mlflow.start_run(run_name="trial"):
+            mlflow.log_params({"number": number, "rate": 0.5})
+            for step in range(3):
+                mlflow.log_metric("loss", number + 0.5, step=step)
+
+    trial(0)
+    for number in range(points):
+        timed(trial, number)
+    logged()
+
+
+def small_runs_in_batches():
+    """Does the same with the fewest calls that MLflow's client has: three for each run."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+
+    client = MlflowClient(uri)
+
+    def trial(number):
+        run_id = client.create_run("0", run_name="trial").info.run_id
+        now = int(time.time() * 1000)
+        params = [Param("number", str(number)), Param("rate", "0.5")]
+        client.log_batch(run_id, params=params, metrics=[Metric("loss", number + 0.5, now, step) for step in range(3)])
+        client.set_terminated(run_id)
+
+    trial(0)
+    for number in range(points):
+        timed(trial, number)
+    logged()
+
+
 def steps(log):
     for step in range(points // KEYS):
         timed(log, {key: float(step * KEYS + number) for number, key in enumerate(keys)}, step=step)
@@ -88,6 +126,8 @@ CONTENDERS = {
     "mlflow": lambda: mlflow_python(True),
     "mlflow-async": lambda: mlflow_python(False),
     "mlflow-log-batch": mlflow_log_batch,
+    "small-runs": small_runs,
+    "small-runs-in-batches": small_runs_in_batches,
     "wandb-offline": wandb_offline,
     "trackio": trackio_local,
 }

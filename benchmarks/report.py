@@ -349,6 +349,100 @@ def artifacts():
     put("PERFORMANCE.md", "artifacts", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
 
 
+def scale_rates(measured):
+    """Returns the rates that the table and the goals compare."""
+
+    def server(workers, processes=1, away=False, program="flushed"):
+        wanted = dict(workers=workers, processes=processes, away=away, program=program)
+        return next(row["per_s"] for row in measured["servers"] if wanted.items() <= row.items())
+
+    fastest = max(measured["servers"], key=lambda row: row["per_s"])
+    return server, fastest
+
+
+def scale_goals(measured):
+    server, fastest = scale_rates(measured)
+    points, small, several = measured["points"], measured["runs_to_file"], measured["processes"]
+    ours = points["mlflow-runtime"]["per_s"]
+    runs = small["mlflow-runtime"]["per_s"]
+    processes = next(row["per_s"] for row in measured["straight"] if row["processes"] == fastest["processes"])
+    return [
+        ("straight into PostgreSQL, of a raw COPY, %", 80, 100 * ours / points["raw COPY"]["per_s"]),
+        ("straight into PostgreSQL, of Python's `log_batch`, ×", 15, ours / points["Python's `log_batch`"]["per_s"]),
+        ("straight into PostgreSQL, of the fastest client through a server, as many processes, ×", 10,
+         processes / fastest["per_s"]),
+        ("small runs to SQLite, of Python's client, ×", 100, runs / small["Python's client"]["per_s"]),
+        ("a server with four workers, of one with one, one process, ×", 2.5, server(4) / server(1)),
+        ("the same, several processes, ×", 2.5, server(4, several) / server(1, several)),
+    ]
+
+
+def scale():
+    measured = json.loads((TARGET / "scale.json").read_text())
+    server, fastest = scale_rates(measured)
+    several, runs = measured["processes"], f"{number(measured['runs'])} small runs"
+    programs = {"flushed": "mlflow-runtime", "ready-bodies": "ready-made bodies"}
+
+    def percent(ours, theirs):
+        return f"{100 * ours / theirs:.0f} %"
+
+    def times(ours, theirs):
+        return f"{number(ours / theirs)} ×"
+
+    def against(where, what, rates, reference, ratio):
+        ours, theirs = rates["mlflow-runtime"]["per_s"], rates[reference]["per_s"]
+        return [where, what, number(ours), reference, number(theirs), ratio(ours, theirs)]
+
+    points = f"{number(measured['many'])} points"
+    straight = "PostgreSQL, straight"
+    through = "the fastest client through a server: " + programs[fastest["program"]]
+    at_once = next(row["per_s"] for row in measured["straight"] if row["processes"] == fastest["processes"])
+    rows = [
+        against(straight, points, measured["points"], "raw COPY", percent),
+        against(straight, points, measured["points"], "Python's `log_batch`", times),
+        [straight, f"points of {fastest['processes']} processes", number(at_once), through, number(fastest["per_s"]),
+         times(at_once, fastest["per_s"])],
+    ]
+    for where, rates in [("SQLite file", measured["runs_to_file"]), (straight, measured["runs_to_postgres"])]:
+        for reference in ("Python's client", "Python's client, three calls a run"):
+            rows.append(against(where, runs, rates, reference, times))
+    for away in (False, True):
+        distance = f", {number(measured['round_trip_ms'])} ms away" if away else ""
+        for processes in (1, several):
+            many, one = (server(workers, processes, away) for workers in (4, 1))
+            what = "points of one process" if processes == 1 else f"points of {processes} processes"
+            rows.append([f"server, 4 workers{distance}", what, number(many), "the same, 1 worker", number(one),
+                         times(many, one)])
+    text = table(["to", "what", "mlflow-runtime, a second", "reference, in the same run", "a second", "ratio"], rows)
+
+    def cells(row):
+        where = f"{row['workers'] or 'no'} workers" + (f", {number(measured['round_trip_ms'])} ms away" if row["away"] else "")
+        program = programs[row["program"]] + (f", {row['processes']} processes" if row["processes"] > 1 else "")
+        parts = [number(1000 * row[part]) for part in ("server", "postgres", "programs")]
+        where = where.replace("1 workers", "1 worker").replace("no workers", "none, straight into PostgreSQL")
+        return [where, program, number(row["per_s"]), *parts, number(row["cores_busy"])]
+
+    header = ["server", "client", "points a second", "processor time for 1,000 points: server, ms", "PostgreSQL, ms",
+              "clients, ms", "cores busy"]
+    without = [dict(row, workers=0, away=False, program="flushed") for row in measured["straight"]]
+    parts = table(header, [cells(row) for row in without + measured["servers"]])
+    put("PERFORMANCE.md", "scale", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}\n\n{parts}")
+    return measured
+
+
+def put_goals(new):
+    """Replaces those rows of the table of goals that are measured anew, and adds those that it does not have yet."""
+    old = (ROOT / "PERFORMANCE.md").read_text().split("<!-- goals -->\n")[1].split("\n<!-- /goals -->")[0]
+    rows = {line.split(" | ")[0]: line for line in old.splitlines()}
+    fresh = table(["", "goal", "measured", "reached"], at_least(new)).splitlines()[2:]
+    rows.update({line.split(" | ")[0]: line for line in fresh})
+    put("PERFORMANCE.md", "goals", "\n".join(rows.values()))
+
+
+def at_least(goals):
+    return [[what, f"≥ {goal}", number(seen), "yes" if seen >= goal else "**no**"] for what, goal, seen in goals]
+
+
 def goals(rows):
     """Returns the table of goals and measured values."""
     found = medians()
@@ -379,9 +473,10 @@ def goals(rows):
         ("delivered to a server, of ready-made bodies, %", 95, 100 * server["ratio"]),
         ("delivered to SQLite, of a raw insert, %", 80, 100 * file["ratio"]),
         ("delivered to SQLite, of Python's `log_batch`, ×", 15, python),
+        *scale_goals(json.loads((TARGET / "scale.json").read_text())),
     ]
     cells = [[what, f"≤ {goal}", number(seen), "yes" if seen <= goal else "**no**"] for what, goal, seen in most]
-    cells += [[what, f"≥ {goal}", number(seen), "yes" if seen >= goal else "**no**"] for what, goal, seen in least]
+    cells += at_least(least)
     return table(["", "goal", "measured", "reached"], cells)
 
 
@@ -401,14 +496,17 @@ def main():
     growth()
     reads()
     artifacts()
+    scale()
     put("PERFORMANCE.md", "goals", goals(rows))
 
 
-# `report.py reads` or `report.py artifacts` writes that table alone, after its script was called by hand.
+# `report.py reads`, `report.py artifacts` or `report.py scale` writes that table alone, after its script was called by hand.
 match sys.argv[1:]:
     case ["reads"]:
         reads()
     case ["artifacts"]:
         artifacts()
+    case ["scale"]:
+        put_goals(scale_goals(scale()))
     case _:
         main()

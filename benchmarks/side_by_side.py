@@ -89,17 +89,21 @@ class Counter:
                 end.close()
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 class Server:
     """Real MLflow server with a SQLite file in a separate folder."""
 
-    def __init__(self, folder, *options):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(self, folder, *options, **more):
+        self.port = free_port()
         self.database = folder / "server.db"
         self.process = subprocess.Popen(
             [str(TARGET / "bin" / "mlflow"), "server", "--backend-store-uri", f"sqlite:///{self.database}",
              "--artifacts-destination", str(folder / "artifacts"), "--port", str(self.port), "--workers", "1", *options],
-            env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env=environment(folder, **more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )
         begun = time.monotonic()
         while True:
@@ -217,10 +221,8 @@ def compare(name, command, points, where, root):
     if where == SERVER:
         folder = root / re.sub(r"\W+", "-", f"{name}-down")
         folder.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         begun = time.monotonic()
-        down = run(command, f"http://127.0.0.1:{port}", min(points, FEW), folder, MLFLOW_EXIT_TIMEOUT="5",
+        down = run(command, f"http://127.0.0.1:{free_port()}", min(points, FEW), folder, MLFLOW_EXIT_TIMEOUT="5",
                    MLFLOW_HTTP_REQUEST_MAX_RETRIES="3")
         row["down"] = f"{down['left_s']:.2f} s" if down and not down["failed"] else (
             f"fails after {time.monotonic() - begun:.1f} s")
