@@ -443,6 +443,26 @@ def at_least(goals):
     return [[what, f"≥ {goal}", number(seen), "yes" if seen >= goal else "**no**"] for what, goal, seen in goals]
 
 
+LOGGERS = {
+    "mapped-append": ("a bare append to mapped memory", "no checksum, no reader"),
+    "mlflow-runtime": ("`metric!`", "a durable point of a run, with its checksum"),
+    "ticklog": ("ticklog", "a volatile logger: its thread writes the text later"),
+    "walrus": ("walrus, mapped", "a write-ahead log, without `fsync`"),
+    "commitlog": ("commitlog", "a log on disk, without `fsync`"),
+}
+
+
+def loggers():
+    measured = json.loads((TARGET / "loggers.json").read_text())
+    rows = [
+        [*LOGGERS[row["name"]], number(row["call_ns"]), number(row["ratio"]),
+         f"{number(row['lost'])} of {number(row['calls'])}" if "lost" in row else ""]
+        for row in measured["rows"]
+    ]
+    text = table(["log", "what it is", "a call, ns", "× the bare append", "lost after SIGKILL"], rows)
+    put("PERFORMANCE.md", "loggers", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+
+
 def goals(rows):
     """Returns the table of goals and measured values."""
     found = medians()
@@ -504,6 +524,8 @@ def main():
 match sys.argv[1:]:
     case ["reads"]:
         reads()
+    case ["loggers"]:
+        loggers()
     case ["artifacts"]:
         artifacts()
     case ["scale"]:
