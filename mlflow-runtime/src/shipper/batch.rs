@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -604,6 +605,29 @@ impl RunBatch {
         self.deferred_count -= metrics.len();
         let from = self.sent.metrics.min(self.metrics.len());
         self.metrics.splice(from..from, metrics);
+    }
+
+    /// Returns the metrics that are not sent.
+    pub(in crate::shipper) fn unsent_metrics(&self) -> &[Metric] {
+        self.metrics.get(self.sent.metrics..).unwrap_or_default()
+    }
+
+    /// Returns true if nothing but metrics, artifacts and the end is left to be sent.
+    pub(in crate::shipper) fn has_only_metrics_left(&self) -> bool {
+        self.sent.params >= self.params.len() && self.sent.tags >= self.tags.len()
+    }
+
+    /// Puts the metrics that are not sent in another order: those of `ranges` first, one range after the other. Together,
+    /// the ranges are a beginning of these metrics.
+    pub(in crate::shipper) fn reorder_unsent_metrics(&mut self, ranges: &[Range<usize>]) {
+        let unsent = self.unsent_metrics();
+        let reordered: Vec<Metric> = { ranges.iter() }
+            .flat_map(|range| unsent.get(range.clone()).unwrap_or_default())
+            .cloned()
+            .collect();
+        let from = self.sent.metrics.min(self.metrics.len());
+        let to = (from + reordered.len()).min(self.metrics.len());
+        self.metrics.splice(from..to, reordered);
     }
 
     /// Records rejected entries. They are counted when the work is done.

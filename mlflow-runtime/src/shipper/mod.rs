@@ -131,6 +131,7 @@ mod backoff;
 mod batch;
 mod batch_size;
 mod chosen_steps;
+mod concurrency;
 mod deliver;
 mod failure_scope;
 mod flush;
@@ -161,7 +162,6 @@ use batch::ReadBatch;
 use rustc_hash::FxHashMap;
 
 pub(crate) use deliver::delivery::Delivery;
-use deliver::delivery::MAX_ORPHAN_BATCH;
 pub(crate) use failure_scope::Halt;
 pub(crate) use flush::{FlushQueue, FlushScope, ORPHAN_TIMEOUT_DIVISOR};
 pub(crate) use read::journal_reader::JournalReader;
@@ -375,7 +375,7 @@ impl Shipper {
             OrphanStage::Reading => {
                 if self.orphan_batch.is_empty() {
                     // Small batches: each is acknowledged, so even a short program makes progress.
-                    self.orphan_batch = reader.read(delivery.read_budget().min(MAX_ORPHAN_BATCH));
+                    self.orphan_batch = reader.read(delivery.orphan_read_budget());
                 }
                 let is_done = self.orphan_batch.is_empty();
                 let read_batch = &mut self.orphan_batch;

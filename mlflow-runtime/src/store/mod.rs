@@ -37,6 +37,7 @@ mod validate;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -95,6 +96,13 @@ pub trait Store: Send {
     /// [`put_artifact`](Store::put_artifact) at the same time. Default: 1, for stores that write to a disk.
     fn concurrent_uploads(&self) -> usize {
         1
+    }
+
+    /// Returns the range in which the number of requests for values may be that are in flight at once. The delivery
+    /// begins with the least number, and finds out how many bring something. Default: 1, for stores with one connection
+    /// and for files.
+    fn concurrent_requests(&self) -> RangeInclusive<usize> {
+        1..=1
     }
 
     /// Returns the time for which the store is to be left to other clients now. The shipper calls this method

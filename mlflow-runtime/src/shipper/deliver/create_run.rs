@@ -25,7 +25,7 @@ use crate::warnings::warn_user;
 const ABSENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum number of checks for a duplicate at a run's end while the store cannot tell whether a second run
 /// is empty: some servers cannot list artifacts at all.
-const MAX_DUPLICATE_CHECKS: u8 = 5;
+pub(in crate::shipper) const MAX_DUPLICATE_CHECKS: u8 = 5;
 
 impl Delivery {
     /// Returns the store's run; creates or finds it first, if necessary, after those of its ancestors that
@@ -259,7 +259,12 @@ impl Delivery {
         Ok(())
     }
 
-    async fn delete_duplicates(&self, identity: &RunIdentity) -> Result<bool, StoreError> {
+    /// Deletes empty duplicates of a run, unless another process creates it. Returns false if the store cannot tell yet
+    /// whether one of them is empty.
+    pub(in crate::shipper) async fn delete_duplicates(
+        &self,
+        identity: &RunIdentity,
+    ) -> Result<bool, StoreError> {
         if identity.role.is_joined() || identity.resumed.is_some() {
             return Ok(true);
         }
@@ -406,7 +411,9 @@ impl Delivery {
         self.store.log_batch(run, &batch).await
     }
 
-    async fn create_or_resume(
+    /// Creates a run, or continues the one that is resumed. A run whose creation is in doubt is looked for first. `parent`
+    /// is the store's id of the parent.
+    pub(in crate::shipper) async fn create_or_resume(
         &self,
         identity: &RunIdentity,
         start: &RunStart<'_>,

@@ -7,7 +7,10 @@
 //!    again, entries of a request without an answer are sent again unchanged.
 //! 3. Entries that the store rejects are taken out one by one, counted, kept in a folder of their own, and
 //!    warned about once for each key. All other entries are delivered.
-//! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
+//! 4. While more than one request is in flight, nothing of a run overtakes its params and tags, and its end nothing of it.
+//!    Only metrics of one run, which have no order, and [different runs](crate::shipper::deliver::concurrent_runs) go out
+//!    at once.
+//! 5. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
 //!    [deferred](crate::shipper::queue::deferred_artifacts). Neither stops anything else.
 
 use std::collections::HashMap;
@@ -16,8 +19,10 @@ use std::time::Duration;
 
 use crate::shipper::batch::{Artifact, ReadBatch, Rejection, RunBatch, split_batch};
 use crate::shipper::batch_size::AdaptiveBatchSize;
+use crate::shipper::concurrency::Concurrency;
 use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::checkpoints::KnownCheckpoints;
+use crate::shipper::deliver::concurrent_runs::ConcurrentOutcome;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::datasets::LateDigests;
 use crate::shipper::deliver::models::KnownModels;
@@ -26,7 +31,7 @@ use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
-use crate::store::{Store, StoreError, StoredRun};
+use crate::store::{BatchLimits, Store, StoreError, StoredRun};
 use crate::warnings::{WarningLog, mask_credentials};
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
@@ -36,7 +41,7 @@ const MAX_CONTESTED_RETRIES_OF_BATCH: u32 = 20;
 const STUCK_FAILURES_BEFORE_WARNING: u32 = 5;
 /// Maximum number of entries in a batch from an orphaned journal: if this process is stopped in the middle of
 /// a batch, other processes wait for the lock of the store's file.
-pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
+const MAX_ORPHAN_BATCH: usize = 4096;
 
 /// Maximum number of artifacts that are uploaded before their outcomes are settled: as many are repeated if the
 /// process ends meanwhile.
@@ -61,7 +66,11 @@ pub(crate) struct Delivery {
     /// True if something was completed since the last [`take_progress`](Delivery::take_progress).
     pub(in crate::shipper) has_progress: bool,
     /// Number of consecutive requests that failed because another client interfered.
-    contested_in_row: u32,
+    pub(in crate::shipper) contested_in_row: u32,
+    /// Number of requests with metrics of one run that are in flight.
+    pub(in crate::shipper) metric_requests: Concurrency,
+    /// Number of runs that are delivered at once.
+    pub(in crate::shipper) run_requests: Concurrency,
     pub(in crate::shipper) late_digests: LateDigests,
     pub(in crate::shipper) models: KnownModels,
     pub(in crate::shipper) checkpoints: KnownCheckpoints,
@@ -69,6 +78,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(store: Box<dyn Store>, stats: Arc<Stats>, quiet: bool) -> Self {
+        let concurrency = Concurrency::new(store.concurrent_requests());
         Self {
             store,
             stats,
@@ -76,6 +86,8 @@ impl Delivery {
             announcements: Announcements::new(quiet),
             has_progress: false,
             contested_in_row: 0,
+            metric_requests: concurrency.clone(),
+            run_requests: concurrency,
             late_digests: LateDigests::default(),
             models: KnownModels::default(),
             checkpoints: KnownCheckpoints::default(),
@@ -86,9 +98,39 @@ impl Delivery {
         &self.stats
     }
 
-    /// Returns the number of entries to read at once: ten full requests, at most 65 536.
+    /// Returns the number of entries to read at once: ten full requests for each that is in flight, at most 65 536.
     pub(in crate::shipper) fn read_budget(&self) -> usize {
-        self.batch_entries().saturating_mul(10).min(65_536)
+        let requests = self.requests_at_once().saturating_mul(10);
+        self.batch_entries().saturating_mul(requests).min(65_536)
+    }
+
+    /// Returns the number of entries of an orphaned journal to read at once.
+    pub(in crate::shipper) fn orphan_read_budget(&self) -> usize {
+        self.read_budget()
+            .min(MAX_ORPHAN_BATCH * self.requests_at_once())
+    }
+
+    /// Returns the number of requests that are in flight while many wait.
+    fn requests_at_once(&self) -> usize {
+        self.metric_requests.level().max(self.run_requests.level())
+    }
+
+    /// Returns the limits of the next request of a run with this batch size.
+    pub(in crate::shipper) fn request_limits(
+        &self,
+        reader: &JournalReader,
+        batch_size: AdaptiveBatchSize,
+    ) -> BatchLimits {
+        let limits = batch_size.apply_to(self.store.limits());
+        let most = if reader.is_live() {
+            usize::MAX
+        } else {
+            MAX_ORPHAN_BATCH
+        };
+        BatchLimits {
+            total: limits.total.min(most),
+            ..limits
+        }
     }
 
     /// Returns the number of entries that one request may hold.
@@ -149,6 +191,9 @@ impl Delivery {
             max_entries = max_entries.min(MAX_ORPHAN_BATCH);
         }
         let (mut max_runs, mut may_be_grouped) = (usize::MAX, max_entries > 0);
+        let are_concurrent = max_entries == 0 && self.run_requests.is_adjustable();
+        // Number of runs that have failed beside others, and are now delivered by themselves.
+        let (mut alone, mut may_be_concurrent) = (0, are_concurrent);
         let mut choice = Choice::default();
         loop {
             if may_be_grouped {
@@ -170,9 +215,29 @@ impl Delivery {
                     GroupOutcome::TooFew(found) => choice = found,
                 }
             }
+            if may_be_concurrent && alone == 0 {
+                match self
+                    .deliver_concurrently(reader, read_batch, is_interrupted)
+                    .await?
+                {
+                    ConcurrentOutcome::Sent { failed } => {
+                        alone = failed;
+                        if alone == 0 && is_interrupted() {
+                            return Ok(read_batch.current().is_none());
+                        }
+                        continue;
+                    }
+                    ConcurrentOutcome::TooFew(found) => choice = found,
+                }
+            }
             let Some(run_batch) = read_batch.current() else {
                 return Ok(true);
             };
+            if alone > 0 {
+                alone -= 1;
+            } else {
+                may_be_concurrent = are_concurrent && choice.may_go_on_behind(run_batch.run);
+            }
             may_be_grouped = max_entries > 0 && choice.may_go_on_behind(run_batch.run);
             // The run that a group was refused for is delivered now.
             max_runs = max_runs.saturating_mul(2).max(2);
@@ -302,28 +367,28 @@ impl Delivery {
         let has_more = !reader.is_live() || reader.runs.may_have_metrics(run_batch.run);
         if run_batch.has_last_steps() {
             let stored = match run.filter(|_| has_more) {
-                Some(run) => match self.store.last_steps(run).await {
+                Some(run) => match self.stored_last_steps(run).await {
                     Ok(steps) => steps,
-                    // The store rejects the query: the steps known here must suffice, so that nothing is
-                    // delayed.
-                    Err(StoreError::Rejected { .. }) => HashMap::new(),
                     Err(error) => return Err(self.classify_error(error).await),
                 },
                 None => HashMap::new(),
             };
-            let known = reader
-                .runs
-                .get(run_batch.run)
-                .map(|state| &state.steps_in_doubt);
-            let found = run_batch.find_last_steps(&stored, known, &reader.chosen_steps);
-            reader.note_steps(&found);
+            reader.choose_last_steps(run_batch, &stored);
         }
-        if !run_batch.metrics.is_empty()
-            && let Some(state) = reader.runs.get_mut(run_batch.run)
-        {
-            state.has_metrics = true;
-        }
+        reader.note_metrics(run_batch);
         Ok(())
+    }
+
+    /// Returns the greatest step of each key of a run in the store.
+    pub(in crate::shipper) async fn stored_last_steps(
+        &self,
+        run: &StoredRun,
+    ) -> Result<HashMap<String, i64>, StoreError> {
+        match self.store.last_steps(run).await {
+            // The store rejects the query: the steps known here must suffice, so that nothing is delayed.
+            Err(StoreError::Rejected { .. }) => Ok(HashMap::new()),
+            answer => answer,
+        }
     }
 
     fn warn_of_unknown(&mut self, reader: &mut JournalReader, records: usize) {
@@ -382,21 +447,27 @@ impl Delivery {
             WorkOrigin::New => usize::MAX,
             WorkOrigin::Parked { largest } => largest,
         };
-        let largest = if reader.is_live() {
-            largest
-        } else {
-            largest.min(MAX_ORPHAN_BATCH)
-        };
         if run_batch.doubtful_count > 0 {
             // If the outage is not over, a further request would only make more metrics doubtful.
             self.store.ping().await.map_err(into_halt)?;
             self.separate_doubtful(reader, run_batch);
         }
+        let are_concurrent = part == WorkOrigin::New && self.metric_requests.is_adjustable();
+        // Number of requests that were refused beside others, and are now sent by themselves.
+        let mut alone = 0_usize;
         loop {
-            let mut limits = reader
-                .batch_size(run_batch.run)
-                .apply_to(self.store.limits());
+            let batch_size = reader.batch_size(run_batch.run);
+            let mut limits = self.request_limits(reader, batch_size);
             limits.total = limits.total.min(largest);
+            if are_concurrent
+                && alone == 0
+                && run_batch.has_only_metrics_left()
+                && run_batch.unsent_metrics().len() > limits.total.min(limits.metrics)
+            {
+                alone = self.send_metrics(reader, run, run_batch).await?;
+                continue;
+            }
+            alone = alone.saturating_sub(1);
             let Some((batch, sent)) = run_batch.next_batch(limits) else {
                 return Ok(());
             };
@@ -447,7 +518,11 @@ impl Delivery {
     }
 
     /// Moves metrics that the store may already have to a lane of their own, so that new ones go first.
-    fn separate_doubtful(&mut self, reader: &mut JournalReader, run_batch: &mut RunBatch) {
+    pub(in crate::shipper) fn separate_doubtful(
+        &mut self,
+        reader: &mut JournalReader,
+        run_batch: &mut RunBatch,
+    ) {
         if run_batch.doubtful_count == 0 {
             return;
         }

@@ -40,11 +40,11 @@ pub(in crate::shipper) enum GroupOutcome {
 #[derive(Debug, Default)]
 pub(in crate::shipper) struct Choice {
     /// Number of runs, which are the first ones of the batch now.
-    count: usize,
+    pub(in crate::shipper) count: usize,
     /// True if runs may be left that can be delivered together.
-    is_incomplete: bool,
+    pub(in crate::shipper) is_incomplete: bool,
     /// Runs that have to be created before others can be chosen.
-    awaited_parents: FxHashSet<u32>,
+    pub(in crate::shipper) awaited_parents: FxHashSet<u32>,
 }
 
 impl Choice {
@@ -296,7 +296,10 @@ fn is_own(state: &RunState) -> bool {
 }
 
 /// Returns the parent that has to be created before the run. A blocked parent is not waited for.
-fn find_pending_parent(reader: &JournalReader, state: &RunState) -> Option<u32> {
+pub(in crate::shipper) fn find_pending_parent(
+    reader: &JournalReader,
+    state: &RunState,
+) -> Option<u32> {
     let (number, parent) = reader.runs.by_key(&parent_of(state)?.key)?;
     let is_awaited =
         matches!(parent.phase, Phase::Pending { .. }) && !reader.parked.is_run_blocked(number);

@@ -15,6 +15,7 @@
 //!
 //! An entry is *settled* when it is delivered, rejected, or copied to another segment where it waits.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -271,12 +272,28 @@ impl JournalReader {
         self.settle();
     }
 
-    /// Notes the steps that were found for points at the last step of their key, in a file beside the
-    /// segments.
-    pub(in crate::shipper) fn note_steps(&mut self, found: &[(u64, i64)]) {
+    /// Sets the step of the points of `run_batch` at the last step of their key, and notes it in a file beside the
+    /// segments. `stored` has the greatest step of each key in the store.
+    pub(in crate::shipper) fn choose_last_steps(
+        &mut self,
+        run_batch: &mut RunBatch,
+        stored: &HashMap<String, i64>,
+    ) {
+        let state = self.runs.get(run_batch.run);
+        let in_doubt = state.map(|state| &state.steps_in_doubt);
+        let found = run_batch.find_last_steps(stored, in_doubt, &self.chosen_steps);
         let directory = self.spool_directory();
         // An error does not hold the points back: without a note, a point is sent twice only after a kill.
-        let _ = self.chosen_steps.add(directory.as_deref(), found);
+        let _ = self.chosen_steps.add(directory.as_deref(), &found);
+    }
+
+    /// Notes that metrics of a run are about to be sent, if `run_batch` has any.
+    pub(in crate::shipper) fn note_metrics(&mut self, run_batch: &RunBatch) {
+        if !run_batch.metrics.is_empty()
+            && let Some(state) = self.runs.get_mut(run_batch.run)
+        {
+            state.has_metrics = true;
+        }
     }
 
     /// Forgets the noted steps of points that were delivered, except for those that may be read again.
@@ -390,7 +407,7 @@ impl JournalReader {
     pub(in crate::shipper) fn change_batch_size(
         &mut self,
         run: u32,
-        change: fn(&mut AdaptiveBatchSize),
+        change: impl FnOnce(&mut AdaptiveBatchSize),
     ) {
         if let Some(state) = self.runs.get_mut(run) {
             change(&mut state.batch_size);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, pending};
 use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -45,6 +46,8 @@ pub(super) struct Server {
     deleted_experiments: BTreeSet<String>,
     batch: usize,
     concurrent_uploads: usize,
+    concurrent_requests: (usize, usize),
+    turns: u64,
     absorbs_repeats: bool,
     absence_is_final: bool,
     group_entries: usize,
@@ -63,6 +66,10 @@ pub(super) struct Server {
     pub(super) without_file: Vec<String>,
     /// Number of groups of runs that were stored.
     pub(super) groups: usize,
+    /// Number of requests for values that were carried out while others were in flight.
+    pub(super) concurrent: usize,
+    /// Numbers of requests for values in flight, by process.
+    in_flight: BTreeMap<usize, usize>,
 }
 
 /// A run on the server. Several runs may have the same key.
@@ -241,6 +248,8 @@ impl Server {
             deleted_experiments: BTreeSet::new(),
             batch: schedule.batch,
             concurrent_uploads: schedule.concurrent_uploads,
+            concurrent_requests: schedule.concurrent_requests,
+            turns: schedule.turns,
             absorbs_repeats: schedule.absorbs_repeats,
             absence_is_final: schedule.absence_is_final,
             group_entries: schedule.group_entries,
@@ -254,6 +263,8 @@ impl Server {
             wiped: BTreeSet::new(),
             without_file: Vec::new(),
             groups: 0,
+            concurrent: 0,
+            in_flight: BTreeMap::new(),
         }
     }
 
@@ -730,11 +741,13 @@ impl FaultyStore {
         if dies == Some(false) {
             self.death.meet::<()>().await;
         }
+        self.let_others_go_first().await;
         sleep_if_nonzero(before).await;
         let mut answer = match error {
             Some(error) => Err(error),
             None => run_batch(&mut self.server()),
         };
+        self.let_others_go_first().await;
         if dies == Some(true) && !self.death.is_lifted() {
             self.death.meet::<()>().await;
         }
@@ -746,6 +759,18 @@ impl FaultyStore {
             self.server().answered(self.process, call, &answer);
         }
         answer
+    }
+
+    /// Lets requests that are in flight, too, go first.
+    async fn let_others_go_first(&self) {
+        let turns = {
+            let mut server = self.server();
+            let most = server.turns;
+            server.random.below(most + 1)
+        };
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn call_for_run<'a>(&self, route: Route, run: &StoredRun) -> Call<'a> {
@@ -800,6 +825,11 @@ impl Store for FaultyStore {
 
     fn concurrent_uploads(&self) -> usize {
         self.server().concurrent_uploads
+    }
+
+    fn concurrent_requests(&self) -> RangeInclusive<usize> {
+        let (least, most) = self.server().concurrent_requests;
+        least..=most
     }
 
     fn absorbs_repeats(&self) -> bool {
@@ -931,11 +961,17 @@ impl Store for FaultyStore {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         let mut call = self.call_for_run(Route::Batch, run);
         call.batch = Some(batch);
-        self.ask(call, |server| {
-            server.check_run(&run.run_id)?;
-            now_or_never(server.memory.log_batch(run, batch))
-        })
-        .await
+        *self.server().in_flight.entry(self.process).or_default() += 1;
+        let answer = self
+            .ask(call, |server| {
+                let others = server.in_flight.get(&self.process);
+                server.concurrent += usize::from(others.is_some_and(|count| *count > 1));
+                server.check_run(&run.run_id)?;
+                now_or_never(server.memory.log_batch(run, batch))
+            })
+            .await;
+        *self.server().in_flight.entry(self.process).or_default() -= 1;
+        answer
     }
 
     fn max_group_entries(&self) -> usize {

@@ -40,12 +40,22 @@ fn read_number_variable(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }
 
-/// Tries one seed, and adds the groups of runs that were stored to `groups`. Returns the text that describes its failure, if
-/// it fails.
-fn try_seed(seed: u64, is_logged: bool, groups: &AtomicUsize) -> Option<String> {
+/// What the worlds of all seeds have gone through.
+#[derive(Default)]
+struct Coverage {
+    /// Number of groups of runs that were stored.
+    groups: AtomicUsize,
+    /// Number of requests for values that were carried out while others were in flight.
+    concurrent: AtomicUsize,
+}
+
+/// Tries one seed, and adds to `coverage`. Returns the text that describes its failure, if it fails.
+fn try_seed(seed: u64, is_logged: bool, coverage: &Coverage) -> Option<String> {
     let schedule = Schedule::new(seed);
     let outcome = world::run_world(&schedule, is_logged);
+    let Coverage { groups, concurrent } = coverage;
     groups.fetch_add(outcome.groups, Ordering::Relaxed);
+    concurrent.fetch_add(outcome.concurrent, Ordering::Relaxed);
     for line in &outcome.log {
         println!("{line}");
     }
@@ -71,7 +81,7 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
     let next = AtomicU64::new(first);
     let has_failed = AtomicBool::new(false);
     let failures = Mutex::new(Vec::new());
-    let groups = AtomicUsize::new(0);
+    let coverage = Coverage::default();
     let keeps_on = env::var(KEEP_GOING_VARIABLE).is_ok();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
@@ -83,7 +93,7 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
                     if seed >= first + seeds || is_over {
                         return;
                     }
-                    if let Some(failure) = try_seed(seed, seeds == 1, &groups) {
+                    if let Some(failure) = try_seed(seed, seeds == 1, &coverage) {
                         has_failed.store(true, Ordering::Relaxed);
                         lock(&failures).push(failure);
                     }
@@ -93,9 +103,15 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
     });
     let failures = lock(&failures);
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-    let groups = groups.into_inner();
+    let Coverage { groups, concurrent } = coverage;
+    let (groups, concurrent) = (groups.into_inner(), concurrent.into_inner());
+    println!("{groups} groups of runs, {concurrent} requests beside others");
     assert!(
         groups > 0 || seeds < DEFAULT_SEED_COUNT,
         "no runs went together"
+    );
+    assert!(
+        concurrent > 0 || seeds < DEFAULT_SEED_COUNT,
+        "no requests were in flight at once"
     );
 }

@@ -35,6 +35,10 @@ pub(super) struct Schedule {
     pub(super) segment_bytes: u64,
     /// Number of artifacts that the store takes at once.
     pub(super) concurrent_uploads: usize,
+    /// Smallest and greatest number of requests for values that the store takes at once.
+    pub(super) concurrent_requests: (usize, usize),
+    /// Greatest number of turns that other requests may have before a request is carried out, and before its answer.
+    pub(super) turns: u64,
     /// True if the store accepts a repeated batch at no extra cost.
     pub(super) absorbs_repeats: bool,
     /// True if a run that the store does not find is gone for good.
@@ -226,6 +230,8 @@ impl fmt::Display for Schedule {
             batch,
             segment_bytes,
             concurrent_uploads,
+            concurrent_requests: (least, most),
+            turns,
             absorbs_repeats,
             absence_is_final,
             group_entries,
@@ -233,7 +239,8 @@ impl fmt::Display for Schedule {
         } = self;
         writeln!(
             f,
-            "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, {concurrent_uploads} uploads at once, absorbs repeats: {absorbs_repeats}, \
+            "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, {concurrent_uploads} uploads and {least} to {most} requests at once, \
+             up to {turns} turns of others, absorbs repeats: {absorbs_repeats}, \
              absence is final: {absence_is_final}, groups of {group_entries} entries"
         )?;
         for ScheduledEvent { after_ms, event } in steps {
@@ -257,6 +264,8 @@ impl Schedule {
         let batch = maker.random.pick(&[1, 2, 3, 10, 1000]);
         let segment_bytes = maker.random.pick(&[4096, 4096, 16 << 10, 64 << 10]);
         let concurrent_uploads = maker.random.pick(&[1, 2, 8]);
+        let concurrent_requests = maker.random.pick(&[(1, 1), (1, 8), (2, 3), (3, 8), (8, 8)]);
+        let turns = maker.random.pick(&[0, 1, 5, 20]);
         let absorbs_repeats = maker.random.percent(50);
         let absence_is_final = maker.random.percent(50);
         let count = 10 + maker.random.below(31);
@@ -278,6 +287,8 @@ impl Schedule {
             batch,
             segment_bytes,
             concurrent_uploads,
+            concurrent_requests,
+            turns,
             absorbs_repeats,
             absence_is_final,
             group_entries,

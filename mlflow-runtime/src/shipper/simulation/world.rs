@@ -70,6 +70,8 @@ pub(super) struct Outcome {
     pub(super) log: Vec<String>,
     /// Number of groups of runs that were stored.
     pub(super) groups: usize,
+    /// Number of requests for values that were carried out while others were in flight.
+    pub(super) concurrent: usize,
 }
 
 /// Runs a world from its beginning to its end, on a thread of its own, because threads remember their
@@ -109,6 +111,7 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
             failure,
             log: server.take_log(),
             groups: server.groups,
+            concurrent: server.concurrent,
         }
     })
 }

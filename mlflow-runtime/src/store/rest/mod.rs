@@ -30,6 +30,7 @@ mod upload;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,9 @@ const CONCURRENT_UPLOADS: usize = 8;
 /// Number of artifacts that are uploaded at once to a server on this host. MLflow's server is limited by its processor
 /// there, and more requests at once make it slower: measured 1.1 times Python's rate with two, 0.8 times with eight.
 const LOOPBACK_CONCURRENT_UPLOADS: usize = 2;
+
+/// Greatest number of requests for values that are in flight at once: a server with more workers serves many clients.
+const MAX_CONCURRENT_REQUESTS: usize = 8;
 
 /// Connection settings for a tracking server.
 #[derive(Clone, Debug)]
@@ -330,6 +334,10 @@ impl Store for RestStore {
         } else {
             CONCURRENT_UPLOADS
         }
+    }
+
+    fn concurrent_requests(&self) -> RangeInclusive<usize> {
+        1..=MAX_CONCURRENT_REQUESTS
     }
 
     /// Returns false: if MLflow already has a part of a batch, it looks up each point of the batch in the
