@@ -8,6 +8,7 @@ mod cargo_mlflow;
 mod checkpoints;
 mod client;
 mod client_conformance;
+mod concurrent_requests;
 mod configs;
 #[cfg(feature = "tracing")]
 mod console;

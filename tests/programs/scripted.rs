@@ -45,6 +45,7 @@
 //! inner ID            calls, in a run of the experiment `outer`, a function that continues the run ID
 //! outside KEY         logs a metric without a run
 //! unstarted           makes the builder of a run and does not start the run
+//! concurrency         prints how many requests are in flight at once while many wait
 //! health              prints `health queued Q blocked H rejected R dropped D`
 //! wait WORD           prints the word and waits for a line
 //! abort               aborts the process
@@ -252,6 +253,7 @@ fn main() {
                 Ok(report) => print_report(&report),
                 Err(error) => println!("moved nothing: {error}"),
             },
+            ["concurrency"] => println!("at once {}", mlflow::health().concurrent_requests),
             ["health"] => {
                 let health = mlflow::health();
                 println!(

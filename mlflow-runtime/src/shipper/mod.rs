@@ -12,7 +12,9 @@
 //! 2. The shipper never gives up: a store that is unavailable is tried again, at growing intervals.
 //! 3. A failure that concerns one run, artifact or console log stops nothing else.
 //! 4. The values of this process have priority: they never wait for more than one run of an orphaned journal, one group of
-//!    its runs with the attempts to find its size, or one try of what waits in it.
+//!    its runs with the attempts to find its size, the runs of it that are in flight, or one try of what waits in it.
+//! 5. What has an order arrives in that order, however many requests are in flight: a parent is created before its
+//!    children, a run before its values, and its params, its tags and its end follow each other.
 //!
 //! # The loop
 //!
@@ -47,6 +49,20 @@
 //! [ends](deliver::end_run) the run if the batch holds its end. A [`RunBatch`](batch::RunBatch) records
 //! what was sent, so delivery continues there after an interruption.
 //!
+//! # Several requests at once
+//!
+//! To a store that [takes several requests](crate::store::Store::concurrent_requests), i.e. a server, requests that have no
+//! order among themselves go out at once, each on a connection of its own. These are the [metrics of one
+//! run](deliver::metric_requests), once its params and tags are there, and [runs of which a few requests take
+//! everything](deliver::concurrent_runs). [`Concurrency`](concurrency::Concurrency) finds out how many bring something;
+//! while there is little to send it is one. A [window](deliver::request_window) keeps that many in flight. After a failure
+//! nothing new begins, what is in flight is waited for, and the outcomes are settled one after the other. A request that
+//! the store refuses, or a run that fails, is then sent by itself, so that each failure is dealt with in one place.
+//!
+//! A file or a database has one connection. [Groups of runs](deliver::run_groups) save transactions there.
+//!
+//! # What waits
+//!
 //! What cannot be delivered now waits in one of four queues, each with its own retry times:
 //!
 //! - A run that fails alone is *parked* with all its further entries: [`deliver::parked_runs`].
@@ -70,7 +86,8 @@
 //!
 //! - `Unavailable`: halt if the ping fails too, else the run is parked or the artifact deferred. After a
 //!   batch, the run's [batch size](batch_size) is halved. The metrics of a batch that was sent for
-//!   the first time are doubtful from then on, unless the store absorbs repeats.
+//!   the first time are doubtful from then on, unless the store absorbs repeats. The number of requests at once is
+//!   halved, as after the next two.
 //! - `Busy`: halt. The store is tried again after about 100 ms, without counting as unavailable.
 //! - `Contested`: for a batch, halt as for `Busy`; a batch that has failed so 20 times in a row is treated as
 //!   rejected. For anything else, the run is parked or the artifact deferred.
@@ -114,7 +131,8 @@
 //! | [`availability`] | the availability of the store, and the warnings of an outage |
 //! | [`orphan_scan`] | the schedule of the scans for orphaned journals |
 //! | [`batch`], [`run_states`], [`journal_owner`] | the entries that were read, the state of each run, the owner of a journal |
-//! | [`batch_size`], [`chosen_steps`] | the size of a request that the store manages; steps chosen for points without a step |
+//! | [`batch_size`], [`concurrency`] | the size of a request that the store manages, and the number of requests at once |
+//! | [`chosen_steps`] | steps chosen for points without a step |
 //! | [`queue`] | the queues of what cannot be delivered now |
 //! | [`read`] | from segments to batches: cursors, records, order, damaged files |
 //! | [`deliver`] | from batches and queues to the store: runs, requests, artifacts, console logs |

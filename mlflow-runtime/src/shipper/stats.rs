@@ -66,8 +66,8 @@ pub(crate) struct Stats {
     pub(crate) damaged: Counter,
     /// Attempts that failed and are repeated.
     pub(crate) retried: Counter,
-    /// Requests for values that are in flight at once.
-    pub(crate) requests_in_flight: Gauge,
+    /// Requests for values that are in flight at once while many wait.
+    pub(crate) concurrent_requests: Gauge,
     /// Artifacts that are being uploaded.
     pub(crate) uploads: Arc<Uploads>,
     /// Messages about the first values that are rejected or blocked.

@@ -3,6 +3,7 @@
 
 pub(crate) mod bucket;
 pub(crate) mod command_line;
+pub(crate) mod fake_mlflow;
 pub(crate) mod fake_server;
 pub(crate) mod fault;
 pub(crate) mod installed;

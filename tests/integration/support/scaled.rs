@@ -10,7 +10,10 @@ use super::postgres::Postgres;
 /// one and wait for a second; MLflow then answers 400.
 const POOL: Environment = &[("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "80")];
 
-/// MLflow server with two workers, and its PostgreSQL. Fields are dropped in order: the server ends before
+/// Number of workers, unless a test needs more.
+const WORKERS: usize = 2;
+
+/// MLflow server with several workers, and its PostgreSQL. Fields are dropped in order: the server ends before
 /// its database.
 pub(crate) struct Scaled {
     server: Server,
@@ -21,9 +24,14 @@ impl Scaled {
     /// Starts a database and a server on it. Returns `None`, with a line on stderr, if PostgreSQL is not
     /// installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(WORKERS)
+    }
+
+    /// Starts a database and a server with so many workers on it. Returns `None` as [`start`](Self::start) does.
+    pub(crate) fn start_with(workers: usize) -> Option<Self> {
         let postgres = Postgres::start()?;
-        let uri = postgres.uri();
-        let options = ["--workers", "2", "--backend-store-uri", uri.as_str()];
+        let (uri, workers) = (postgres.uri(), workers.to_string());
+        let options = ["--workers", &workers, "--backend-store-uri", uri.as_str()];
         Some(Self {
             server: Server::start_in(POOL, &options),
             postgres,

@@ -10,6 +10,8 @@
 //! 3. Nothing is decided about a run that fails beside others. It keeps what was acknowledged and what is in doubt, and is
 //!    delivered by itself next, in the way in which every failure is dealt with.
 //!
+//! 4. While little is to be delivered, one connection serves all runs: each further one needs [`WORK_PER_CONNECTION`].
+//!
 //! The many small runs of a search for parameters would otherwise each wait for the answers to the three requests of
 //! the one before it.
 
@@ -37,6 +39,14 @@ const MAX_REQUESTS_PER_RUN: usize = 2;
 const RUNS_PER_ROUND: usize = 32;
 /// Work of any request, in entries of a large one: MLflow takes about as long for both.
 const WORK_PER_REQUEST: usize = 50;
+
+/// Work for which one connection more is worth while: MLflow takes some 0.1 s for it.
+#[cfg(not(test))]
+const WORK_PER_CONNECTION: usize = 500;
+
+/// Small amount in tests, so that even a short simulation has several requests in flight.
+#[cfg(test)]
+const WORK_PER_CONNECTION: usize = 1;
 
 /// Outcome of an attempt to deliver several runs at once.
 #[derive(Debug)]
@@ -101,6 +111,8 @@ impl Delivery {
         if tasks.is_empty() {
             return Ok(ConcurrentOutcome::Sent { failed: 1 });
         }
+        let runs = read_batch.remaining_works().iter();
+        let work: usize = runs.zip(&tasks).map(|(run, task)| task.work(run)).sum();
         let run_batches = read_batch.remaining_works_mut().iter_mut();
         let jobs = run_batches.zip(tasks).enumerate();
         let mut attempts = Vec::new();
@@ -110,7 +122,7 @@ impl Delivery {
             let reader = &reader;
             carry_out(
                 &mut concurrency,
-                &this.stats().requests_in_flight,
+                work / WORK_PER_CONNECTION,
                 jobs,
                 &|| !is_interrupted(),
                 |(index, (run_batch, task))| this.attempt(reader, index, run_batch, task),
@@ -119,6 +131,7 @@ impl Delivery {
             .await;
         }
         self.run_requests = concurrency;
+        self.show_concurrency();
         attempts.sort_by_key(|attempt: &Attempt| attempt.index);
         self.settle_attempts(reader, read_batch, attempts).await
     }
@@ -425,6 +438,13 @@ impl Task {
             },
             parent: None,
         }
+    }
+
+    /// Returns the work that it is about to deliver a run.
+    fn work(&self, run_batch: &RunBatch) -> usize {
+        let is_created = matches!(self.creation, Creation::Done { .. });
+        let requests = 1 + usize::from(!is_created) + usize::from(run_batch.end.is_some());
+        run_batch.value_count() + WORK_PER_REQUEST * requests
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) struct Delivery {
 impl Delivery {
     pub(crate) fn new(store: Box<dyn Store>, stats: Arc<Stats>, quiet: bool) -> Self {
         let concurrency = Concurrency::new(store.concurrent_requests());
+        stats.concurrent_requests.set(concurrency.level());
         Self {
             store,
             stats,
@@ -108,6 +109,11 @@ impl Delivery {
     pub(in crate::shipper) fn orphan_read_budget(&self) -> usize {
         self.read_budget()
             .min(MAX_ORPHAN_BATCH * self.requests_at_once())
+    }
+
+    /// Shows in the statistics how many requests are in flight while many wait.
+    pub(in crate::shipper) fn show_concurrency(&self) {
+        self.stats.concurrent_requests.set(self.requests_at_once());
     }
 
     /// Returns the number of requests that are in flight while many wait.

@@ -143,10 +143,9 @@ impl Delivery {
             answered.push(one);
         };
         let mut concurrency = this.metric_requests.clone();
-        let in_flight = &this.stats().requests_in_flight;
         carry_out(
             &mut concurrency,
-            in_flight,
+            usize::MAX,
             ranges,
             &|| true,
             request,
@@ -154,6 +153,7 @@ impl Delivery {
         )
         .await;
         self.metric_requests = concurrency;
+        self.show_concurrency();
         reader.change_batch_size(number, |size| *size = batch_size.get());
         answered
     }

@@ -13,7 +13,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::shipper::concurrency::Concurrency;
-use crate::shipper::stats::Gauge;
 use crate::store::StoreError;
 
 /// End of a job.
@@ -42,11 +41,11 @@ impl JobEnd {
 }
 
 /// Carries out jobs, several at once, and passes each result to `settle`, in the order in which they end. A job begins
-/// only if the one before it has begun, and if `may_begin` returns true, which the first job does not need. `in_flight`
-/// shows how many are in flight.
+/// only if the one before it has begun, and if `may_begin` returns true, which the first job does not need. No more than
+/// `most` are in flight, whatever `concurrency` allows.
 pub(in crate::shipper) async fn carry_out<J, R, F>(
     concurrency: &mut Concurrency,
-    in_flight: &Gauge,
+    most: usize,
     jobs: impl Iterator<Item = J>,
     may_begin: &dyn Fn() -> bool,
     begin: impl Fn(J) -> F,
@@ -60,14 +59,13 @@ pub(in crate::shipper) async fn carry_out<J, R, F>(
     concurrency.begin_series();
     loop {
         while !is_stopped
-            && running.len() < concurrency.level()
+            && running.len() < concurrency.level().min(most.max(1))
             && (is_first || may_begin())
             && let Some(job) = waiting.next()
         {
             is_first = false;
             running.push(begin(job));
         }
-        in_flight.set(running.len());
         let is_full = running.len() >= concurrency.level();
         let Some((result, end)) = running.next().await else {
             return;

@@ -64,6 +64,12 @@ pub(super) struct Server {
     pub(super) wiped: BTreeSet<RunId>,
     /// Artifacts that were sent although their file could not be read: violations.
     pub(super) without_file: Vec<String>,
+    /// Values that a process has sent to a run after its end, although nothing had failed: violations.
+    pub(super) behind_end: Vec<String>,
+    /// True while nothing has failed.
+    is_orderly: bool,
+    /// Ended runs, each with the process that has ended it.
+    ended: BTreeMap<String, usize>,
     /// Number of groups of runs that were stored.
     pub(super) groups: usize,
     /// Number of requests for values that were carried out while others were in flight.
@@ -262,6 +268,9 @@ impl Server {
             refused: BTreeSet::new(),
             wiped: BTreeSet::new(),
             without_file: Vec::new(),
+            behind_end: Vec::new(),
+            is_orderly: true,
+            ended: BTreeMap::new(),
             groups: 0,
             concurrent: 0,
             in_flight: BTreeMap::new(),
@@ -285,6 +294,7 @@ impl Server {
     }
 
     pub(super) fn add_fault(&mut self, fault: Fault) {
+        self.is_orderly = false;
         let until = fault
             .seconds
             .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
@@ -310,6 +320,7 @@ impl Server {
     }
 
     pub(super) fn set_experiment_deleted(&mut self, name: &str, is_deleted: bool) {
+        self.is_orderly = false;
         if is_deleted {
             self.deleted_experiments.insert(name.to_owned());
         } else {
@@ -322,6 +333,7 @@ impl Server {
     }
 
     pub(super) fn set_run_deleted(&mut self, run: RunId, is_deleted: bool) {
+        self.is_orderly = false;
         let key = run_key(run);
         for row in self.rows.iter_mut().filter(|row| row.key == key) {
             row.is_deleted = is_deleted;
@@ -337,6 +349,7 @@ impl Server {
     /// same address, these count as lost, too, because some may not be sent yet: such a store does not report
     /// that their experiment is gone.
     pub(super) fn wipe(&mut self, runs: impl Iterator<Item = RunId>) {
+        self.is_orderly = false;
         if !self.absence_is_final {
             self.wiped.extend(runs);
         }
@@ -966,6 +979,9 @@ impl Store for FaultyStore {
             .ask(call, |server| {
                 let others = server.in_flight.get(&self.process);
                 server.concurrent += usize::from(others.is_some_and(|count| *count > 1));
+                if server.is_orderly && server.ended.get(&run.run_id) == Some(&self.process) {
+                    server.behind_end.push(format!("of run {}", run.run_id));
+                }
                 server.check_run(&run.run_id)?;
                 now_or_never(server.memory.log_batch(run, batch))
             })
@@ -1011,6 +1027,9 @@ impl Store for FaultyStore {
     ) -> Result<(), StoreError> {
         self.ask(self.call_for_run(Route::Update, run), |server| {
             server.check_run(&run.run_id)?;
+            if status != RunStatus::Running {
+                server.ended.insert(run.run_id.clone(), self.process);
+            }
             now_or_never(server.memory.update_run(run, status, end_time_ms))
         })
         .await

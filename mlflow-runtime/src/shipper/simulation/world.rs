@@ -229,6 +229,12 @@ impl World {
                 text: text.clone(),
             });
         }
+        if let Some(text) = self.server().behind_end.first() {
+            return Err(Violation {
+                property: "the end of a run comes last",
+                text: text.clone(),
+            });
+        }
         let mut living = self.processes.iter().flatten();
         living.try_for_each(|process| check_numbers(process, false))
     }
