@@ -64,10 +64,11 @@ pub(super) struct Server {
     pub(super) wiped: BTreeSet<RunId>,
     /// Artifacts that were sent although their file could not be read: violations.
     pub(super) without_file: Vec<String>,
-    /// Values that a process has sent to a run after its end, although nothing had failed: violations.
+    /// Values that a process has sent to a run after its end, although the world was orderly: violations.
     pub(super) behind_end: Vec<String>,
-    /// True while nothing has failed.
-    is_orderly: bool,
+    /// True while nothing has failed, and each run was logged to by one thread of one process: values of other threads may
+    /// be read after the end.
+    pub(super) is_orderly: bool,
     /// Ended runs, each with the process that has ended it.
     ended: BTreeMap<String, usize>,
     /// Number of groups of runs that were stored.

@@ -332,6 +332,40 @@ impl World {
     async fn apply_event(&mut self, event: &Happens) -> Result<(), Violation> {
         let event = *event;
         self.server().note(|| format!("{event:?}"));
+        if let Happens::Fork { .. }
+        | Happens::Metrics {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        }
+        | Happens::Returned {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        }
+        | Happens::Param {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        }
+        | Happens::Tag {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        }
+        | Happens::End {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        } = event
+        {
+            self.server().is_orderly = false;
+        }
         match event {
             Happens::Spawn { process } => self.spawn(process),
             Happens::Fork { parent, child } => self.fork(parent, child),
