@@ -12,12 +12,13 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Modules and folders of the runtime, from the bottom up: each imports only those that stand before it.
 /// CONTRIBUTING shows the same list.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "stderr",
     "determinism",
     "time",
     "percent_encoding",
     "sync",
+    "cache_line",
     "os",
     "warnings",
     "model",
