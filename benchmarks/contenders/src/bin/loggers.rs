@@ -1,13 +1,14 @@
-//! Cost of a call that logs one number with its step: `loggers NAME CALLS [kill | count]`.
+//! Cost of a call that logs one number with its step: `loggers NAME CALLS PAUSE [kill | count]`.
 //!
-//! `NAME` is one of [`LOGGERS`]. The calls are timed a thousand at a time, and the program prints the nanoseconds of a call as
-//! the median of all thousands. With `kill`, the program kills itself as soon as the last call has returned. With `count`, it
+//! `NAME` is one of [`LOGGERS`]. The calls are timed a thousand at a time, with a pause of `PAUSE` microseconds after each
+//! thousand, and the program prints the nanoseconds of a call as the median of all thousands. With `kill`, the program kills itself as soon as the last call has returned. With `count`, it
 //! prints how many of the values are still there.
 
 use std::env;
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use commitlog::message::MessageSet;
@@ -23,8 +24,8 @@ mod reference;
 /// Number of calls that are timed together.
 const BATCH: i64 = 1000;
 
-/// Contenders. Each function makes this number of calls in the current directory, and then calls the given function.
-const LOGGERS: [(&str, fn(i64, fn())); 5] = [
+/// Contenders, with the functions that log in the current directory.
+const LOGGERS: [(&str, fn(&Work)); 5] = [
     ("mapped-append", mapped_append),
     ("mlflow-runtime", mlflow_runtime),
     ("ticklog", ticklog),
@@ -37,48 +38,60 @@ const PLACE: &str = "points";
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [name, calls, mode @ ..] = &arguments[..] else {
-        panic!("loggers NAME CALLS [kill | count]");
+    let [name, calls, pause, mode @ ..] = &arguments[..] else {
+        panic!("loggers NAME CALLS PAUSE [kill | count]");
     };
-    let calls = calls.parse().expect("a number of calls");
-    match mode.first().map(String::as_str) {
-        Some("count") => println!("{}", count(name)),
-        mode => {
-            let is_killed = mode == Some("kill");
-            let (_, run) = { LOGGERS.iter() }
-                .find(|(known, _)| known == name)
-                .expect("a known logger");
-            run(calls, if is_killed { kill } else { || {} });
+    let work = Work {
+        calls: calls.parse().expect("a number of calls"),
+        pause: Duration::from_micros(pause.parse().expect("a number of microseconds")),
+        is_killed: mode == ["kill"],
+    };
+    if mode == ["count"] {
+        println!("{}", count(name));
+        return;
+    }
+    let (_, run) = { LOGGERS.iter() }
+        .find(|(known, _)| known == name)
+        .expect("a known logger");
+    run(&work);
+}
+
+/// What a logger has to do.
+struct Work {
+    calls: i64,
+    pause: Duration,
+    is_killed: bool,
+}
+
+impl Work {
+    /// Times the calls, kills the process if it is to be killed, and prints the median.
+    fn time(&self, mut call: impl FnMut(i64)) {
+        let mut batches = Vec::new();
+        for batch in 0..self.calls / BATCH {
+            let started = Instant::now();
+            for step in batch * BATCH..(batch + 1) * BATCH {
+                call(black_box(step));
+            }
+            batches.push(started.elapsed());
+            if !self.pause.is_zero() {
+                thread::sleep(self.pause);
+            }
         }
+        if self.is_killed {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        batches.sort_unstable();
+        let median = batches.get(batches.len() / 2).copied().unwrap_or_default();
+        println!("{}", median.as_nanos() as f64 / BATCH as f64);
     }
 }
 
-fn kill() {
-    let _ = kill_process(getpid(), Signal::KILL);
-}
-
-/// Times the calls, prints the median, and calls `end` while the logger is still there.
-fn time(calls: i64, end: fn(), mut call: impl FnMut(i64)) {
-    let mut batches = Vec::new();
-    for batch in 0..calls / BATCH {
-        let started = Instant::now();
-        for step in batch * BATCH..(batch + 1) * BATCH {
-            call(black_box(step));
-        }
-        batches.push(started.elapsed());
-    }
-    end();
-    batches.sort_unstable();
-    let median: Duration = batches.get(batches.len() / 2).copied().unwrap_or_default();
-    println!("{}", median.as_nanos() as f64 / BATCH as f64);
-}
-
-fn mapped_append(calls: i64, end: fn()) {
+fn mapped_append(work: &Work) {
     let mut mapped = reference::MappedAppend::below(Path::new("."));
-    time(calls, end, |step| mapped.append(step));
+    work.time(|step| mapped.append(step));
 }
 
-fn mlflow_runtime(calls: i64, end: fn()) {
+fn mlflow_runtime(work: &Work) {
     // No server listens, so the values stay in the journal, and no other work competes for the processor.
     mlflow::configure(
         mlflow::Config::new()
@@ -87,16 +100,16 @@ fn mlflow_runtime(calls: i64, end: fn()) {
             .quiet(true),
     );
     let _run = mlflow::start_run!().start();
-    time(calls, end, |step| mlflow::metric!("loss", 0.5, step = step));
+    work.time(|step| mlflow::metric!("loss", 0.5, step = step));
 }
 
-fn ticklog(calls: i64, end: fn()) {
+fn ticklog(work: &Work) {
     let guard = ticklog::configure! {
         sink: FileSink::new(PLACE).expect("a file"),
         backpressure: ticklog::Backpressure::Block,
     };
     let _guard = guard.expect("a configuration");
-    time(calls, end, |step| ticklog::info!("loss {} {}", step, 0.5));
+    work.time(|step| ticklog::info!("loss {} {}", step, 0.5));
 }
 
 /// Returns the 40 bytes of a record: those that mlflow-runtime's journal has for a point.
@@ -112,9 +125,9 @@ fn open_walrus() -> Walrus {
         .expect("a log")
 }
 
-fn walrus(calls: i64, end: fn()) {
+fn walrus(work: &Work) {
     let log = open_walrus();
-    time(calls, end, |step| {
+    work.time(|step| {
         log.append_for_topic(PLACE, &record(step)).expect("room");
     });
 }
@@ -125,9 +138,9 @@ fn open_commitlog() -> CommitLog {
     CommitLog::new(options).expect("a log")
 }
 
-fn commitlog(calls: i64, end: fn()) {
+fn commitlog(work: &Work) {
     let mut log = open_commitlog();
-    time(calls, end, |step| {
+    work.time(|step| {
         log.append_msg(record(step)).expect("room");
     });
 }
