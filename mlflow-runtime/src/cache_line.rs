@@ -4,10 +4,10 @@
 //! logged. A thread that writes a cache line takes it away from the caches of all others, who then wait for it: the call would
 //! cost several times as much.
 //!
-//! The threads of a program share the tracker, the journal and the key of a call site, and write none of them when they log a
-//! metric. Each thread has its own segment and its own [`Writer`](crate::journal) in a thread-local. Fields that are written now
-//! and then, such as the number of the next event, are wrapped in [`CacheLine`], and so are the fields of the segment that its
-//! thread writes with each value.
+//! The threads of a program share the run, the tracker, the journal and the key of a call site, and write none of them when they
+//! log a metric. Each thread has its own segment and its own [`Writer`](crate::journal) in a thread-local. What a log call reads
+//! of the tracker, the journal and the segment is wrapped in [`CacheLine`], and so is what other calls write often, such as the
+//! number of the next event. A run's reference count is written only where a handle of the run is cloned.
 
 use std::ops::Deref;
 

@@ -94,7 +94,8 @@ fn assert_points(run: &FakeRun, count: usize, without: &[i64]) {
     let steps: Vec<i64> = run.points.iter().map(|(_, _, step)| *step).collect();
     assert_eq!(steps.len(), count - without.len(), "each point once");
     let steps: BTreeSet<i64> = steps.into_iter().collect();
-    let expected = (0..count as i64).filter(|step| !without.contains(step));
+    let count = i64::try_from(count).expect("a small number");
+    let expected = (0..count).filter(|step| !without.contains(step));
     assert!(steps.into_iter().eq(expected), "no point is missing");
 }
 
@@ -130,7 +131,7 @@ fn a_server_that_does_one_thing_at_a_time_gets_few_requests_at_once() {
     });
     log_points(&server, 100_000);
     assert_points(&the_run(&mlflow), 100_000, &[]);
-    assert!(load.most() <= MOST / 2, "{}", load.most());
+    assert!((2..=MOST / 2).contains(&load.most()), "{}", load.most());
     let waiting = waiting.lock().expect("no panic here");
     let mean = waiting.iter().sum::<usize>() as f64 / waiting.len() as f64;
     assert!(mean < 3.0, "{mean} requests at once: {waiting:?}");
@@ -142,6 +143,60 @@ fn a_small_amount_goes_out_over_one_connection() {
     log_points(&server, 900);
     assert_points(&the_run(&mlflow), 900, &[]);
     assert_eq!((load.most(), load.connections()), (1, 1));
+}
+
+#[test]
+fn three_tiny_runs_go_out_over_one_connection() {
+    let (mlflow, load, server) = serve(|mlflow, request, _| {
+        thread::sleep(Duration::from_millis(20));
+        mlflow.answer(request)
+    });
+    let folder = Folder::new();
+    let environment = [("MLFLOW_TRACKING_URI", &*server.url())];
+    let ended = folder.run(SCRIPTED, &["trials 3"], &environment);
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(mlflow.runs().len(), 3);
+    assert_eq!((load.most(), load.connections()), (1, 1));
+}
+
+/// Before, a run that the server had counted as progress each time its end was tried, so the outage was not noticed: the
+/// program tried again four times a second, and left only when its time was over.
+#[test]
+fn ends_that_reach_no_server_are_no_progress() {
+    let is_dead: Arc<AtomicBool> = Arc::default();
+    let (dead, refused) = (Arc::clone(&is_dead), Arc::new(AtomicUsize::new(0)));
+    let own_refused = Arc::clone(&refused);
+    let (mlflow, _, server) = serve(move |mlflow, request, _| {
+        if dead.load(Ordering::SeqCst) {
+            own_refused.fetch_add(1, Ordering::SeqCst);
+            return Reply::Close;
+        }
+        mlflow.answer(request)
+    });
+    let folder = Folder::new();
+    let url = server.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*url),
+        ("MLFLOW_EXIT_TIMEOUT", "30"),
+    ];
+    let script = [
+        "start a",
+        "start b",
+        "flush 60",
+        "wait dead",
+        "end b",
+        "end a",
+    ];
+    let mut program = folder.start(SCRIPTED, &script, &environment);
+    program.wait_for_stdout("dead");
+    assert_eq!(mlflow.runs().len(), 2);
+    is_dead.store(true, Ordering::SeqCst);
+    program.tell();
+    let ended = program.end();
+    assert!(ended.success, "{}", ended.stderr);
+    let refused = refused.load(Ordering::SeqCst);
+    assert!((1..40).contains(&refused), "{refused} requests");
+    assert!(folder.journals_left() > 0);
 }
 
 #[test]
@@ -168,14 +223,14 @@ fn a_rejected_value_among_several_requests_costs_only_itself() {
 
 #[test]
 fn a_server_that_dies_with_several_requests_in_flight_loses_and_doubles_nothing() {
-    let (has_died, is_dead) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
+    let (has_died, is_dead): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
     let refused = AtomicUsize::new(0);
-    let dead = Arc::clone(&is_dead);
+    let (died, dead) = (Arc::clone(&has_died), Arc::clone(&is_dead));
     let (mlflow, _, server) = serve(move |mlflow, request, in_flight| {
         if is_batch(request) {
             thread::sleep(Duration::from_millis(20));
             // One of the requests that are in flight is carried out, the others are not; none is answered.
-            if in_flight >= 3 && !has_died.swap(true, Ordering::SeqCst) {
+            if in_flight >= 3 && !died.swap(true, Ordering::SeqCst) {
                 dead.store(true, Ordering::SeqCst);
                 mlflow.answer(request);
             }
@@ -189,7 +244,8 @@ fn a_server_that_dies_with_several_requests_in_flight_loses_and_doubles_nothing(
         mlflow.answer(request)
     });
     log_points(&server, 80_000);
-    assert!(!is_dead.load(Ordering::SeqCst));
+    let died = [&has_died, &is_dead].map(|flag| flag.load(Ordering::SeqCst));
+    assert_eq!(died, [true, false], "it died, and lives again");
     let runs = mlflow.runs();
     let run = runs.values().next().expect("a run");
     assert_points(run, 80_000, &[]);

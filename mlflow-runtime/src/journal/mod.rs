@@ -255,7 +255,7 @@ const SYSTEM_METRIC_PREFIX: &str = "system/";
 /// Values that one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
     /// Number that tells the journals of one process apart.
-    id: u32,
+    id: CacheLine<u32>,
     origin: Origin,
     /// `origin`, encoded: the first record of every segment.
     origin_definition: Vec<u8>,
@@ -269,7 +269,7 @@ pub(crate) struct Journal {
     /// Number of values in the segments that were removed from `segments`. Of a segment whose file somebody
     /// else has deleted, only the values that were read count.
     retired_values: AtomicU64,
-    deferred_warnings: DeferredWarnings,
+    deferred_warnings: CacheLine<DeferredWarnings>,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
     /// Set once a damaged file could not be moved out of the directory.
@@ -365,7 +365,7 @@ impl Journal {
     ) -> Self {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: CacheLine(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             origin_definition: Definition::Origin(origin.clone()).encode(),
             origin,
             storage: backing,
@@ -375,7 +375,7 @@ impl Journal {
             segments: CacheLine::default(),
             directory_gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
-            deferred_warnings: DeferredWarnings::default(),
+            deferred_warnings: CacheLine::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
             has_stuck_files: AtomicBool::new(false),
@@ -702,10 +702,16 @@ impl Journal {
         self.lock_segments().is_empty()
     }
 
-    /// Removes the journal's directory if no segment and no damaged file is left in it. A thread that logs
-    /// later gets a new directory.
+    /// Removes the journal's directory if no segment with values and no damaged file is left in it. A thread that
+    /// logs later gets a new directory.
     pub(crate) fn remove_if_empty(&self) {
         let _gate = ignore_poison(self.directory_gate.write());
+        // The shipper retires them, but the shipper may have ended, or the store may be unusable.
+        for segment in self.segments() {
+            if segment.is_sealed() && !segment.is_copy() && segment.value_count() == 0 {
+                self.retire(&segment);
+            }
+        }
         let segments = self.lock_segments();
         if let Storage::Disk(disk) = &self.storage
             && segments.is_empty()
@@ -771,7 +777,9 @@ impl Journal {
         let len = usize::try_from(bytes).map_err(|_| DropReason::MemoryFull)?;
         if let Storage::Disk(disk) = &self.storage {
             let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
-            match disk.open_segment(len, &self.preallocated, number) {
+            // A spare segment takes no quota until it is used.
+            let requests_next = self.quota.fits(LARGE_SEGMENT_BYTES);
+            match disk.open_segment(len, &self.preallocated, requests_next, number) {
                 Ok((segment, appender)) => {
                     return Ok(NewSegment {
                         segment: Arc::new(segment),

@@ -76,18 +76,26 @@ impl DiskStorage {
         lock(&self.directory).take()
     }
 
-    /// Opens a new segment of `len` bytes. `number` returns numbers that no other segment has.
+    /// Opens a new segment of `len` bytes, a spare one if that is possible. Requests the next spare one if
+    /// `requests_next` is true and the thread will need it. `number` returns numbers that no other segment has.
     pub(super) fn open_segment(
         &self,
         len: usize,
         spares: &Arc<PreallocatedSegments>,
+        requests_next: bool,
         number: impl Fn() -> u64,
     ) -> io::Result<(Segment, Appender)> {
         let directory = self.directory_or_create()?;
-        match open_segment_in(&directory, len, spares, &number) {
+        match open_segment_in(&directory, len, spares, requests_next, &number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget_directory(&directory);
-                open_segment_in(&*self.directory_or_create()?, len, spares, &number)
+                open_segment_in(
+                    &*self.directory_or_create()?,
+                    len,
+                    spares,
+                    requests_next,
+                    &number,
+                )
             }
             opened => opened,
         }
@@ -127,15 +135,21 @@ fn open_segment_in(
     directory: &Directory,
     len: usize,
     spares: &Arc<PreallocatedSegments>,
+    requests_next: bool,
     number: &impl Fn() -> u64,
 ) -> io::Result<(Segment, Appender)> {
     let path = directory.segment_path(number());
-    if len as u64 >= MEDIUM_SEGMENT_BYTES && directory.is_mappable() {
-        let is_large = len as u64 == LARGE_SEGMENT_BYTES;
+    let (is_medium, is_large) = (
+        len as u64 == MEDIUM_SEGMENT_BYTES,
+        len as u64 == LARGE_SEGMENT_BYTES,
+    );
+    if (is_medium || is_large) && directory.is_mappable() {
         let spare = { is_large.then(|| spares.take(directory.path())) }.flatten();
         let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
         // The thread will need a large segment next.
-        spares.request_segment(|| directory.spare_path(number()));
+        if requests_next {
+            spares.request_segment(|| directory.spare_path(number()));
+        }
         if let Some(PreallocatedSegment {
             region, appender, ..
         }) = spare

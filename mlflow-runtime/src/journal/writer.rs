@@ -52,11 +52,11 @@ struct ThreadWriters {
 impl ThreadWriters {
     /// Returns the writer for a journal, which becomes the latest one.
     fn find_or_create(&mut self, journal: &Journal) -> &mut Writer {
-        if self.latest.journal != journal.id {
-            let found = { self.others.iter() }.position(|writer| writer.journal == journal.id);
+        if self.latest.journal != *journal.id {
+            let found = { self.others.iter() }.position(|writer| writer.journal == *journal.id);
             let mut writer = found.map_or_else(Writer::default, |at| self.others.swap_remove(at));
             if writer.journal == NO_JOURNAL {
-                writer.journal = journal.id;
+                writer.journal = *journal.id;
                 writer.process = fork::current_generation();
             }
             let earlier = std::mem::replace(&mut self.latest, writer);
@@ -188,7 +188,7 @@ pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer))
         }
     } else {
         let mut stray = lock(&journal.fallback_writer);
-        stray.journal = journal.id;
+        stray.journal = *journal.id;
         stray.process = fork::current_generation();
         write(&mut stray);
     }
@@ -200,7 +200,7 @@ pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer))
 pub(crate) fn release_thread(journal: &Journal) {
     if let Some(mut borrowed) = BorrowedWriters::take() {
         let writers = borrowed.iter_mut();
-        for writer in writers.filter(|writer| writer.journal == journal.id) {
+        for writer in writers.filter(|writer| writer.journal == *journal.id) {
             writer.open = None;
         }
     }
@@ -215,7 +215,10 @@ pub(crate) fn release_thread(journal: &Journal) {
 /// nothing for a while.
 pub(crate) fn release_all() {
     if let Some(mut borrowed) = BorrowedWriters::take() {
-        borrowed.iter_mut().for_each(|writer| writer.open = None);
+        // The segments of a parent belong to threads of the parent, which may hold their locks.
+        let generation = fork::current_generation();
+        let own = { borrowed.iter_mut() }.filter(|writer| writer.process == generation);
+        own.for_each(|writer| writer.open = None);
     }
 }
 
@@ -233,14 +236,15 @@ pub(crate) fn append_metric(
     value: f64,
 ) {
     let step = record::clamp_plain_step(step);
-    // Nothing in between calls other code, so nothing can find the writers missing.
+    // Nothing in between calls other code of this crate, so nothing finds the writers missing. If something did, it would get
+    // further ones, and those would leave their segment to another thread.
     let Some(mut writers) = WRITERS.try_with(Cell::take).ok().flatten() else {
         append_new_metric(journal, run, key, timestamp_ms, step, value);
         return;
     };
     let mut is_appended = false;
     // No closure here: its captured values would go through memory.
-    if writers.latest.journal == journal.id
+    if writers.latest.journal == *journal.id
         && let Some(open) = &mut writers.latest.open
     {
         is_appended = open.append_known_metric(run.number, key, timestamp_ms, step, value);
@@ -269,8 +273,12 @@ fn append_new_metric(
     });
 }
 
-/// Opens the calling thread's first segment, if the thread has none yet.
+/// Opens the calling thread's first segment, if the thread has none yet, and if the journal has space for another thread's first
+/// segment, too: the calling thread may log nothing.
 pub(crate) fn open_first_segment(journal: &Journal) {
+    if !journal.quota.fits(2 * journal.segment_bytes[0]) {
+        return;
+    }
     with_writer(journal, |writer| {
         if writer.open.is_none() {
             // If this fails, the first append tries again and reports why.

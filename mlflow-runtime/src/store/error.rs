@@ -61,6 +61,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns the delay before the next attempt that the store has requested.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Returns the description of the failure.
     #[must_use]
     pub fn reason(&self) -> &ErrorReason {

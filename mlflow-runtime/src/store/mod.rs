@@ -99,7 +99,8 @@ pub trait Store: Send {
     }
 
     /// Returns the range in which the number of requests for values may be that are in flight at once. The delivery
-    /// begins with the least number, and finds out how many bring something. Default: 1, for stores with one connection
+    /// begins with the least number, and finds out how many bring something. Above 1, calls of this trait's methods overlap.
+    /// Runs that go in [groups](Self::max_group_entries) go one group at a time. Default: 1, for stores with one connection
     /// and for files.
     fn concurrent_requests(&self) -> RangeInclusive<usize> {
         1..=1

@@ -82,9 +82,9 @@ pub struct Health {
     pub artifact_bytes: u64,
     /// Age of the oldest value that the shipper is sending or retries; `None` if there is no such value.
     pub oldest: Option<Duration>,
-    /// Number of requests with values that are in flight at once while many wait, each on a connection of its own. The
-    /// library finds out how many raise the rate of delivery to a server, from 1 to 8. 0 before the store is opened, and 1
-    /// for a file or a database.
+    /// Largest number of requests with values that are in flight at once now, each on a connection of its own. The library
+    /// finds out how many raise the rate of delivery to a server. 0 before the store is opened, and 1 for a file or a
+    /// database.
     pub concurrent_requests: u64,
     /// Directory of this process's journal; `None` if the journal is in memory or not created yet.
     pub journal: Option<PathBuf>,

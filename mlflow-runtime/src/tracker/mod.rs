@@ -53,7 +53,7 @@ use crate::warnings::warn_without_dedup;
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
     settings: Settings,
-    journal: Arc<Journal>,
+    journal: CacheLine<Arc<Journal>>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) flush_queue: Arc<FlushQueue>,
     pub(crate) runs: CacheLine<RunRegistry>,
@@ -64,7 +64,7 @@ pub(crate) struct Tracker {
     /// Store of a fake's tracker.
     fake_store: Option<MemoryStore>,
     /// Fork generation of the process that made the tracker; see [`fork::current_generation`].
-    generation: u32,
+    generation: CacheLine<u32>,
     /// Replacements of this tracker: one in each process that was forked from the one that made it.
     successors: PerProcess<Successor>,
     /// Experiment of the runs that name none.
@@ -98,7 +98,7 @@ impl Tracker {
     /// process while the calling thread starts a tracker.
     #[inline]
     pub(crate) fn for_this_process(self: &Arc<Self>) -> Option<&Arc<Self>> {
-        if self.generation == fork::current_generation() {
+        if *self.generation == fork::current_generation() {
             Some(self)
         } else {
             self.after_fork()
@@ -138,13 +138,22 @@ impl Tracker {
     /// Starts a tracker with a journal on disk, if a directory for it can be used, and with a shipper thread.
     /// A child whose destination does not survive a fork gets no thread. Runs are numbered from `first_run`.
     pub(crate) fn start(settings: Settings, first_run: u32) -> Arc<Self> {
+        Self::start_with(settings, first_run, FirstSegment::AtOnce)
+    }
+
+    /// Starts a tracker to which nothing will be logged, and which ships what other processes have left.
+    pub(crate) fn start_for_recovery(settings: Settings) -> Arc<Self> {
+        Self::start_with(settings, 1, FirstSegment::WhenNeeded)
+    }
+
+    fn start_with(settings: Settings, first_run: u32, first_segment: FirstSegment) -> Arc<Self> {
         STARTING.set(true);
-        let tracker = Self::start_inner(settings, first_run);
+        let tracker = Self::start_inner(settings, first_run, first_segment);
         STARTING.set(false);
         tracker
     }
 
-    fn start_inner(settings: Settings, first_run: u32) -> Arc<Self> {
+    fn start_inner(settings: Settings, first_run: u32, first_segment: FirstSegment) -> Arc<Self> {
         fork::note_tracking();
         let origin = Origin {
             destination: settings.destination.to_string(),
@@ -160,8 +169,10 @@ impl Tracker {
             tracker.capture = Capture::start(&tracker.journal, max_bytes);
         }
         let tracker = Arc::new(tracker);
-        // Before the shipper's thread starts, which would compete for the processor and the memory map.
-        journal::open_first_segment(&tracker.journal);
+        if first_segment == FirstSegment::AtOnce {
+            // Before the shipper's thread starts, which would compete for the processor and the memory map.
+            journal::open_first_segment(&tracker.journal);
+        }
         if !fork::is_child() || tracker.settings.destination.survives_fork() {
             shipper::spawn_thread(
                 &tracker.settings,
@@ -212,10 +223,10 @@ impl Tracker {
             experiment: InheritedValue::new(settings.experiment.clone()),
             runs: CacheLine(RunRegistry::new(first_run, settings.run_id.clone())),
             settings,
-            journal,
+            journal: CacheLine(journal),
             stats: Arc::default(),
             flush_queue: Arc::default(),
-            generation: fork::current_generation(),
+            generation: CacheLine(fork::current_generation()),
             successors: PerProcess::new(),
             sanitizer: CacheLine::default(),
             runless_values: RunlessValues::default(),
@@ -349,6 +360,15 @@ impl Tracker {
         });
         self.warn_once(kind, key, what);
     }
+}
+
+/// Time at which the calling thread's first segment is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstSegment {
+    /// With the tracker, because the thread is about to log.
+    AtOnce,
+    /// With the first value.
+    WhenNeeded,
 }
 
 /// Opens a journal in the configured directory. If the directory cannot be used, opens the journal below the

@@ -239,7 +239,7 @@ impl Recovery {
         // The output of this process belongs to no run that is shipped.
         settings.console.capture = false;
         Ok(Self {
-            tracker: Tracker::start(settings, 1),
+            tracker: Tracker::start_for_recovery(settings),
         })
     }
 

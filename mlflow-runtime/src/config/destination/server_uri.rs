@@ -3,8 +3,8 @@
 //! Invariants:
 //!
 //! - The text of a URI shows neither user nor password, nor a query or a fragment, which may hold a token.
-//! - The text depends on the URI alone, and not on the stores that a program is built with: journals know their
-//!   destination by it.
+//! - Journals know their destination by the text, so it is the one that the HTTP client reads. A program that is built without
+//!   the client shows an unusual spelling (`http://127.1`, `/a/../b`, a blank) as it is written, and all others in the same way.
 
 use std::fmt;
 
@@ -56,6 +56,8 @@ impl ServerUri {
         }
         let path = path.split(['?', '#']).next().unwrap_or(path);
         shown.push_str(path.trim_end_matches('/'));
+        #[cfg(feature = "rest")]
+        let shown = read_by_client(uri).map_err(|fault| format!("after `{scheme}://`: {fault}"))?;
         Ok(Self {
             given: uri.trim_end_matches('/').to_owned(),
             shown,
@@ -75,6 +77,19 @@ impl ServerUri {
         let login = authority.rsplit_once('@');
         login.is_some_and(|(login, _)| !matches!(login, "" | ":"))
     }
+}
+
+/// Returns scheme, host, port and path as the HTTP client reads them, or the client's words on a URI that it refuses, which quote
+/// no part of the URI.
+#[cfg(feature = "rest")]
+fn read_by_client(uri: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(uri).map_err(|error| error.to_string())?;
+    let mut shown = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
+    if let Some(port) = url.port() {
+        shown.push_str(&format!(":{port}"));
+    }
+    shown.push_str(url.path().trim_end_matches('/'));
+    Ok(shown)
 }
 
 /// Splits the part of a URI after `://` where the path, the query or the fragment begins. HTTP clients read a `\` as a `/`.
@@ -139,23 +154,25 @@ mod tests {
         }
     }
 
-    /// The HTTP client resolves the same parts of a URI as this module shows.
+    /// Journals of programs with the HTTP client and of programs without it have the same destination.
     #[cfg(feature = "rest")]
     #[test]
-    fn the_http_client_reads_the_same_address() {
-        for uri in [
-            "http://me:p@ss@Host.example:5000/prefix?key=1",
-            "https://host:443/a/b/",
-            "http://[::1]:80",
-            "http://host\\path",
+    fn the_http_client_reads_unusual_spellings() {
+        for (given, shown) in [
+            ("http://127.1:5000", "http://127.0.0.1:5000"),
+            ("http://h/a b/../c", "http://h/c"),
+            ("http://host\\path", "http://host/path"),
+            ("http://[0:0:0:0:0:0:0:1]", "http://[::1]"),
         ] {
-            let url = reqwest::Url::parse(uri).unwrap();
-            let port = url
-                .port()
-                .map_or_else(String::new, |port| format!(":{port}"));
-            let read = format!("{}://{}{port}", url.scheme(), url.host_str().unwrap());
-            let shown = ServerUri::parse(uri).unwrap().to_string();
-            assert!(shown.starts_with(&read), "{shown} {read}");
+            assert_eq!(ServerUri::parse(given).unwrap().to_string(), shown);
+        }
+        for refused in [
+            "http://<host>:5000",
+            "http://[foo]",
+            "http://999.1.1.1",
+            "http://ho%st",
+        ] {
+            assert!(ServerUri::parse(refused).is_err(), "{refused}");
         }
     }
 }

@@ -145,7 +145,7 @@ impl Region {
             return None;
         }
         // SAFETY: in bounds and aligned by the checks; the word is only ever accessed as an atomic,
-        // here and in `MappedAppender::append`.
+        // here and by `MappedAppender`.
         Some(unsafe { AtomicU32::from_ptr(self.raw.as_mut_ptr().add(offset).cast()) })
     }
 
@@ -182,8 +182,10 @@ impl MappedAppender {
         if end > self.region.len() {
             return Err(SegmentFull);
         }
-        // SAFETY: as in `append`. `start` is a multiple of 8, and so is the body behind the header of 8 bytes, so its words are
-        // aligned. The checksum reads the body, which no other thread knows of yet.
+        // SAFETY: `start..end` is in bounds by the check above and untouched so far (invariant 2); `&mut self` is the only
+        // writer (invariant 1). `start` is a multiple of 8, so the length word, the checksum at 4 and the body's words at 8 are
+        // aligned. The checksum reads the body, of which no other thread knows yet. The length word is published last, and readers
+        // go through it (invariant 3).
         unsafe {
             let frame = self.region.raw.as_mut_ptr().add(start);
             let body = frame.add(FRAME_HEADER_BYTES).cast::<[u64; N]>();

@@ -39,7 +39,7 @@ pub(crate) struct Segment {
     is_copy: bool,
     /// Mapped memory, present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
-    sealed: AtomicBool,
+    sealed: CacheLine<AtomicBool>,
     /// Set once damage was found in the segment's file.
     damaged: AtomicBool,
     /// Number of values appended. Only the writer stores it; other threads load it.
@@ -84,7 +84,7 @@ impl Segment {
             bytes: AtomicU64::new(len as u64),
             is_copy: false,
             region: Mutex::new(region),
-            sealed: AtomicBool::new(false),
+            sealed: CacheLine::default(),
             damaged: AtomicBool::new(false),
             values: CacheLine::default(),
             synced_values: AtomicU64::new(0),
@@ -101,7 +101,7 @@ impl Segment {
     ) -> Self {
         Self {
             is_copy: true,
-            sealed: AtomicBool::new(true),
+            sealed: CacheLine(AtomicBool::new(true)),
             ..Self::new(file, region, len)
         }
     }
@@ -119,7 +119,7 @@ impl Segment {
     pub(crate) fn open_orphaned(file: PathBuf) -> io::Result<Self> {
         let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
-            sealed: AtomicBool::new(true),
+            sealed: CacheLine(AtomicBool::new(true)),
             ..Self::new(
                 Some(file),
                 None,

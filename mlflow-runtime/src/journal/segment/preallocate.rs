@@ -83,12 +83,10 @@ impl PreallocatedSegments {
     /// Starts the thread. Without the thread, each thread that logs creates its segments.
     fn start_thread(self: &Arc<Self>, journal: Weak<Journal>) {
         let spares = Arc::clone(self);
-        let spawned = thread::Builder::new()
+        // The error is not logged: the caller holds locks, and a subscriber may log to a run.
+        let _ = thread::Builder::new()
             .name("mlflow-segments".to_owned())
             .spawn(move || spares.run(&journal));
-        if let Err(error) = spawned {
-            tracing::debug!(target: "mlflow", %error, "the thread that preallocates journal segments could not be started");
-        }
     }
 
     /// Takes the preallocated segment, if it is ready and lies in `directory`.

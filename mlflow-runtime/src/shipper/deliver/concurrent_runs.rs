@@ -9,7 +9,6 @@
 //!    resumed runs, and runs that other processes share are delivered by themselves.
 //! 3. Nothing is decided about a run that fails beside others. It keeps what was acknowledged and what is in doubt, and is
 //!    delivered by itself next, in the way in which every failure is dealt with.
-//!
 //! 4. While little is to be delivered, one connection serves all runs: each further one needs [`WORK_PER_CONNECTION`].
 //!
 //! The many small runs of a search for parameters would otherwise each wait for the answers to the three requests of
@@ -86,6 +85,8 @@ struct Attempt {
     stored: Option<StoredRun>,
     duplicate_checks: u8,
     requests: usize,
+    /// True if the store has taken values.
+    has_sent: bool,
     /// True if everything is delivered.
     is_complete: bool,
     error: Option<StoreError>,
@@ -107,7 +108,8 @@ impl Delivery {
             return Ok(ConcurrentOutcome::TooFew(choice));
         }
         let runs = read_batch.remaining_works().get(..choice.count);
-        let tasks = self.prepare_tasks(reader, runs.unwrap_or_default()).await;
+        let runs = runs.unwrap_or_default();
+        let tasks = self.prepare_tasks(reader, runs, is_interrupted).await;
         if tasks.is_empty() {
             return Ok(ConcurrentOutcome::Sent { failed: 1 });
         }
@@ -181,12 +183,20 @@ impl Delivery {
     }
 
     /// Looks up the experiments and parents of runs, each once. Returns the tasks of the first runs, up to one for which that
-    /// has failed.
-    async fn prepare_tasks(&self, reader: &JournalReader, runs: &[RunBatch]) -> Vec<Task> {
+    /// has failed, or until `is_interrupted` returns true.
+    async fn prepare_tasks(
+        &self,
+        reader: &JournalReader,
+        runs: &[RunBatch],
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Vec<Task> {
         let mut experiments: FxHashSet<&ExperimentRef> = FxHashSet::default();
         let mut parents: FxHashMap<&str, Option<String>> = FxHashMap::default();
         let mut tasks = Vec::with_capacity(runs.len());
         for run_batch in runs {
+            if !tasks.is_empty() && is_interrupted() {
+                break;
+            }
             let Some(state) = reader.runs.get(run_batch.run) else {
                 break;
             };
@@ -231,11 +241,13 @@ impl Delivery {
             stored: None,
             duplicate_checks: 0,
             requests: 0,
+            has_sent: false,
             is_complete: false,
             error: None,
         };
         let sent = self.send_run(reader, run_batch, task, &mut attempt).await;
         attempt.error = sent.err();
+        attempt.has_sent = run_batch.sent != before;
         let end = match &attempt.error {
             None => {
                 let (sent, requests) = (run_batch.sent, attempt.requests);
@@ -245,6 +257,13 @@ impl Delivery {
                 let work = entries + WORK_PER_REQUEST * requests;
                 JobEnd::Done { work }
             }
+            // A run that is missing or blocked says nothing of the others.
+            Some(
+                StoreError::Missing { .. }
+                | StoreError::Blocked {
+                    everything: false, ..
+                },
+            ) => JobEnd::Refused,
             Some(error) => JobEnd::of_error(error),
         };
         (attempt, end)
@@ -352,6 +371,10 @@ impl Delivery {
             if let Some(run_batch) = works.get(attempt.index) {
                 self.record_creation(reader, run_batch.run, &attempt).await;
             }
+            if attempt.is_complete || attempt.has_sent {
+                self.has_progress = true;
+                self.contested_in_row = 0;
+            }
             if attempt.is_complete {
                 complete.push(attempt.index);
             } else {
@@ -364,18 +387,17 @@ impl Delivery {
         for _ in &complete {
             if let Some(run_batch) = read_batch.current() {
                 self.finish_work(reader, run_batch);
-                self.has_progress = true;
             }
             read_batch.finish_current();
         }
         read_batch.bring_forward(&failed);
-        let is_of_store = |error: &StoreError| {
+        errors.retain(|error| {
             matches!(
                 error,
                 StoreError::Unavailable { .. } | StoreError::Busy { .. }
             )
-        };
-        if let Some(error) = errors.into_iter().find(is_of_store)
+        });
+        if let Some(error) = errors.into_iter().max_by_key(StoreError::retry_after)
             && let Obstacle::Halt(halt) = self.classify_error(error).await
         {
             return Err(halt);
@@ -391,7 +413,11 @@ impl Delivery {
         number: u32,
         attempt: &Attempt,
     ) {
-        if let Some(run) = &attempt.stored {
+        let is_pending = { reader.runs.get(number) }
+            .is_some_and(|state| matches!(state.phase, Phase::Pending { .. }));
+        if let Some(run) = &attempt.stored
+            && is_pending
+        {
             self.introduce_run(reader, number, run).await;
             self.has_progress = true;
         }

@@ -99,9 +99,10 @@ impl Delivery {
         &self.stats
     }
 
-    /// Returns the number of entries to read at once: ten full requests for each that is in flight, at most 65 536.
+    /// Returns the number of entries to read at once: ten full requests, or four for each that is in flight, at most 65 536.
+    /// What was read is acknowledged as a whole, so that after a kill all of it may be sent once more.
     pub(in crate::shipper) fn read_budget(&self) -> usize {
-        let requests = self.requests_at_once().saturating_mul(10);
+        let requests = self.requests_at_once().saturating_mul(4).max(10);
         self.batch_entries().saturating_mul(requests).min(65_536)
     }
 

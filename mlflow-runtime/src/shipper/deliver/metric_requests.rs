@@ -89,13 +89,11 @@ impl Delivery {
             }
             reader.change_batch_size(run_batch.run, AdaptiveBatchSize::shrink);
         }
-        let held_up = answered
-            .into_iter()
-            .find_map(|one| match Fate::of(&one.answer) {
-                Fate::Doubtful | Fate::HeldUp => one.answer.err(),
-                Fate::Sent | Fate::Refused => None,
-            });
-        let Some(error) = held_up else {
+        let held_up = { answered.into_iter() }.filter_map(|one| match Fate::of(&one.answer) {
+            Fate::Doubtful | Fate::HeldUp => one.answer.err(),
+            Fate::Sent | Fate::Refused => None,
+        });
+        let Some(error) = held_up.max_by_key(StoreError::retry_after) else {
             return Ok(refused);
         };
         let obstacle = self.classify_error(error).await;
@@ -105,7 +103,7 @@ impl Delivery {
         Err(obstacle)
     }
 
-    /// Requests that the store takes the metrics that are not sent, until one of the requests fails.
+    /// Requests that the store takes the metrics that are not sent, until a request fails for all of them.
     async fn request_metrics(
         &mut self,
         reader: &mut JournalReader,

@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! 1. No more jobs are in flight than [`Concurrency`] allows at that moment. A job sends one request at a time.
-//! 2. The jobs begin in their order. After a failure no further job begins, and those in flight are waited for, so that
-//!    nothing that has arrived is sent again.
+//! 2. The jobs begin in their order. After a failure that concerns all of them no further job begins, and those in flight are
+//!    waited for, so that nothing that has arrived is sent again.
 
 use std::future::Future;
 
@@ -21,21 +21,23 @@ pub(in crate::shipper) enum JobEnd {
     Done { work: usize },
     /// The store refuses something of this job, and may accept that of others.
     Refused,
+    /// The store refuses what all jobs have in common.
+    AllRefused,
     /// The store has too much to do, or gave no answer.
     Overloaded,
 }
 
 impl JobEnd {
-    /// Returns the end of a job that has failed with this error.
+    /// Returns the end of a job that has failed with this error, if all jobs are about one run.
     pub(in crate::shipper) fn of_error(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. }
             | StoreError::Busy { .. }
             | StoreError::Contested { .. } => Self::Overloaded,
-            StoreError::Rejected { .. }
-            | StoreError::TooLarge { .. }
+            StoreError::Rejected { .. } => Self::Refused,
+            StoreError::TooLarge { .. }
             | StoreError::Missing { .. }
-            | StoreError::Blocked { .. } => Self::Refused,
+            | StoreError::Blocked { .. } => Self::AllRefused,
         }
     }
 }
@@ -75,7 +77,8 @@ pub(in crate::shipper) async fn carry_out<J, R, F>(
                 let is_full = is_full && !is_stopped && waiting.peek().is_some();
                 concurrency.record_answer(work, Instant::now(), is_full);
             }
-            JobEnd::Refused => is_stopped = true,
+            JobEnd::Refused => {}
+            JobEnd::AllRefused => is_stopped = true,
             JobEnd::Overloaded => {
                 // Requests that were in flight together fail together, and count once.
                 if !is_overloaded {
