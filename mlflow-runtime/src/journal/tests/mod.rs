@@ -11,7 +11,7 @@ use crate::journal::segment::allocate;
 use crate::journal::segment::mapped::{HEADER_BYTES, Region};
 use crate::journal::segment::{Frame, Segment, SegmentBytes};
 use crate::journal::user_files;
-use crate::journal::{Journal, MetricKey, RunRef, with_writer};
+use crate::journal::{Journal, MetricKey, RunRef, append_metric, with_writer};
 use crate::model::ExperimentRef;
 use crate::model::metric_key::Key;
 use crate::model::{Role, RunIdentity};
@@ -19,6 +19,7 @@ use crate::model::{Role, RunIdentity};
 mod bounds;
 mod directories;
 mod sync_thread;
+mod writers;
 
 struct Folder(PathBuf);
 
@@ -69,9 +70,7 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
         identity: &identity,
         inherited: false,
     };
-    with_writer(journal, |writer| {
-        writer.append_metric(journal, run, key, 7, step, 0.5);
-    });
+    append_metric(journal, run, key, 7, step, 0.5);
 }
 
 /// Appends an event. Returns false if there was no space for it.
