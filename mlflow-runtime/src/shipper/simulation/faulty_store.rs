@@ -73,10 +73,12 @@ pub(super) struct Server {
     ended: BTreeMap<String, usize>,
     /// Number of groups of runs that were stored.
     pub(super) groups: usize,
-    /// Number of requests for values that were carried out while others were in flight.
-    pub(super) concurrent: usize,
-    /// Numbers of requests for values in flight, by process.
-    in_flight: BTreeMap<usize, usize>,
+    /// Number of requests for values that were carried out while others of the same run were in flight.
+    pub(super) beside_own_run: usize,
+    /// The same, while others of another run were in flight.
+    pub(super) beside_other_runs: usize,
+    /// Runs whose requests for values are in flight, by process.
+    in_flight: BTreeMap<usize, Vec<String>>,
 }
 
 /// A run on the server. Several runs may have the same key.
@@ -246,6 +248,26 @@ impl Call<'_> {
 }
 
 impl Server {
+    fn begin_request(&mut self, process: usize, run_id: &str) {
+        let in_flight = self.in_flight.entry(process).or_default();
+        in_flight.push(run_id.to_owned());
+    }
+
+    fn end_request(&mut self, process: usize, run_id: &str) {
+        let in_flight = self.in_flight.entry(process).or_default();
+        if let Some(at) = in_flight.iter().position(|run| run == run_id) {
+            in_flight.swap_remove(at);
+        }
+    }
+
+    /// Counts a request that is carried out while others of its process are in flight.
+    fn count_requests_beside(&mut self, process: usize, run_id: &str) {
+        let in_flight = self.in_flight.entry(process).or_default();
+        let own = in_flight.iter().filter(|run| *run == run_id).count();
+        self.beside_own_run += usize::from(own > 1);
+        self.beside_other_runs += usize::from(in_flight.len() > own);
+    }
+
     pub(super) fn new(schedule: &Schedule, is_logged: bool) -> Self {
         let now = Instant::now();
         Self {
@@ -273,7 +295,8 @@ impl Server {
             is_orderly: true,
             ended: BTreeMap::new(),
             groups: 0,
-            concurrent: 0,
+            beside_own_run: 0,
+            beside_other_runs: 0,
             in_flight: BTreeMap::new(),
         }
     }
@@ -975,11 +998,10 @@ impl Store for FaultyStore {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         let mut call = self.call_for_run(Route::Batch, run);
         call.batch = Some(batch);
-        *self.server().in_flight.entry(self.process).or_default() += 1;
+        self.server().begin_request(self.process, &run.run_id);
         let answer = self
             .ask(call, |server| {
-                let others = server.in_flight.get(&self.process);
-                server.concurrent += usize::from(others.is_some_and(|count| *count > 1));
+                server.count_requests_beside(self.process, &run.run_id);
                 if server.is_orderly && server.ended.get(&run.run_id) == Some(&self.process) {
                     server.behind_end.push(format!("of run {}", run.run_id));
                 }
@@ -987,7 +1009,7 @@ impl Store for FaultyStore {
                 now_or_never(server.memory.log_batch(run, batch))
             })
             .await;
-        *self.server().in_flight.entry(self.process).or_default() -= 1;
+        self.server().end_request(self.process, &run.run_id);
         answer
     }
 

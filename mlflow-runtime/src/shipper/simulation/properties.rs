@@ -258,12 +258,16 @@ fn check_run(
             data.status, data.end_time_ms
         ));
     }
-    if let (Some(parent), Some(named)) = (logged.parent, data.tags.get(tag_keys::PARENT_RUN_ID))
-        && server.run_with(named) != Some(parent)
-    {
-        return Err(format!("its parent is {named}, not run {parent}"));
+    match (logged.parent, data.tags.get(tag_keys::PARENT_RUN_ID)) {
+        (Some(parent), Some(named)) if server.run_with(named) != Some(parent) => {
+            Err(format!("its parent is {named}, not run {parent}"))
+        }
+        // A parent that cannot be found is left out.
+        (Some(parent), None) if server.is_orderly => {
+            Err(format!("it has no parent, and should have run {parent}"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks that a model is there once, and ready if and only if it is complete, unless it may fail.

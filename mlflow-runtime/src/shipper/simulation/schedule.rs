@@ -260,7 +260,9 @@ impl Schedule {
             runs: Vec::new(),
             next_run: 1,
             next_value: 1,
+            is_calm: false,
         };
+        maker.is_calm = maker.random.percent(15);
         let batch = maker.random.pick(&[1, 2, 3, 10, 1000]);
         let segment_bytes = maker.random.pick(&[4096, 4096, 16 << 10, 64 << 10]);
         let concurrent_uploads = maker.random.pick(&[1, 2, 8]);
@@ -274,7 +276,7 @@ impl Schedule {
         for _ in 0..count {
             maker.step();
         }
-        if maker.random.percent(20) {
+        if maker.random.percent(20) && !maker.is_calm {
             maker.end_in_trouble();
         }
         let group_entries = if absorbs_repeats {
@@ -311,9 +313,16 @@ struct ScheduleBuilder {
     runs: Vec<KnownRun>,
     next_run: RunId,
     next_value: u32,
+    /// True if nothing fails, and one thread of each process logs: then the order of all that arrives is checked.
+    is_calm: bool,
 }
 
 impl ScheduleBuilder {
+    /// Returns true in `percent` of a hundred cases, if threads log at all.
+    fn on_thread(&mut self, percent: u64) -> bool {
+        self.random.percent(percent) && !self.is_calm
+    }
+
     fn push(&mut self, event: Event) {
         let gaps = [
             0, 0, 0, 0, 0, 0, 1, 20, 100, 300, 300, 1000, 3000, 10_000, 70_000,
@@ -357,7 +366,7 @@ impl ScheduleBuilder {
         Some(EntryTarget {
             run,
             process,
-            on_thread: self.random.percent(25),
+            on_thread: self.on_thread(25),
         })
     }
 
@@ -386,7 +395,7 @@ impl ScheduleBuilder {
             processes: vec![process],
             experiment,
         });
-        let on_thread = self.random.percent(20);
+        let on_thread = self.on_thread(20);
         let is_resumed = parent.is_none() && self.random.percent(10);
         let params = self.random.pick(&[0, 1, 1, 2, 3, 4]);
         self.push(Event::Start {
@@ -411,10 +420,16 @@ impl ScheduleBuilder {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..55 => self.log(),
+            0..51 => self.log(),
+            51..55 => self.sweep(),
             55..65 => {
                 if let Some(process) = self.any_alive() {
                     self.start(process);
+                }
+            }
+            65..100 if self.is_calm => {
+                if let Some(process) = self.any_alive() {
+                    self.push(Event::Flush { process });
                 }
             }
             65..82 => self.process(),
@@ -424,6 +439,39 @@ impl ScheduleBuilder {
             }
             95..97 => self.push(Event::Heal),
             _ => self.edit_in_ui(),
+        }
+    }
+
+    /// Starts several small runs of one process in one moment, as a search for parameters does. Most of them end at once.
+    fn sweep(&mut self) {
+        let Some(process) = self.any_alive() else {
+            return;
+        };
+        let first = self.steps.len();
+        let count = self.random.pick(&[2, 3, 4, 6]);
+        for run in self.next_run..self.next_run + count {
+            self.start(process);
+            let to = EntryTarget {
+                run,
+                process,
+                on_thread: false,
+            };
+            let key = usize::try_from(self.random.below(3)).unwrap_or(0);
+            let count = self.random.pick(&[1, 3, 5]);
+            self.push(Event::Metrics {
+                to,
+                key,
+                count,
+                is_interned: true,
+            });
+            if self.random.percent(80) {
+                self.runs.retain(|known| known.run != run);
+                let status = self.random.pick(&STATUSES);
+                self.push(Event::End { to, status });
+            }
+        }
+        for step in self.steps.iter_mut().skip(first + 1) {
+            step.after_ms = 0;
         }
     }
 
@@ -492,7 +540,7 @@ impl ScheduleBuilder {
         for _ in 0..self.random.pick(&[1, 1, 3, 6]) {
             let event = Event::Tag {
                 to: EntryTarget {
-                    on_thread: self.random.percent(25),
+                    on_thread: self.on_thread(25),
                     ..to
                 },
                 key: usize::try_from(self.random.below(3)).unwrap_or(0),

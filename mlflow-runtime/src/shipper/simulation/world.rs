@@ -70,8 +70,10 @@ pub(super) struct Outcome {
     pub(super) log: Vec<String>,
     /// Number of groups of runs that were stored.
     pub(super) groups: usize,
-    /// Number of requests for values that were carried out while others were in flight.
-    pub(super) concurrent: usize,
+    /// Number of requests for values that were carried out while others of the same run were in flight.
+    pub(super) beside_own_run: usize,
+    /// The same, while others of another run were in flight.
+    pub(super) beside_other_runs: usize,
 }
 
 /// Runs a world from its beginning to its end, on a thread of its own, because threads remember their
@@ -111,7 +113,8 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
             failure,
             log: server.take_log(),
             groups: server.groups,
-            concurrent: server.concurrent,
+            beside_own_run: server.beside_own_run,
+            beside_other_runs: server.beside_other_runs,
         }
     })
 }
@@ -334,6 +337,12 @@ impl World {
         self.server().note(|| format!("{event:?}"));
         if let Happens::Fork { .. }
         | Happens::Metrics {
+            to: EntryTarget {
+                on_thread: true, ..
+            },
+            ..
+        }
+        | Happens::Start {
             to: EntryTarget {
                 on_thread: true, ..
             },
