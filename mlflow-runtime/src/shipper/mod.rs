@@ -86,8 +86,8 @@
 //!
 //! - `Unavailable`: halt if the ping fails too, else the run is parked or the artifact deferred. After a
 //!   batch, the run's [batch size](batch_size) is halved. The metrics of a batch that was sent for
-//!   the first time are doubtful from then on, unless the store absorbs repeats. The number of requests at once is
-//!   halved, as after the next two.
+//!   the first time are doubtful from then on, unless the store absorbs repeats or has asked for a delay. Where
+//!   several requests were in flight, only half as many are from then on, as after the next two.
 //! - `Busy`: halt. The store is tried again after about 100 ms, without counting as unavailable.
 //! - `Contested`: for a batch, halt as for `Busy`; a batch that has failed so 20 times in a row is treated as
 //!   rejected. For anything else, the run is parked or the artifact deferred.

@@ -61,6 +61,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns true if nobody knows whether the call was carried out. A store that asks for a delay has not carried it out.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable {
+                retry_after: None,
+                ..
+            }
+        )
+    }
+
     /// Returns the delay before the next attempt that the store has requested.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {

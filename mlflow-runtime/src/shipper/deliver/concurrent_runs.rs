@@ -330,8 +330,8 @@ impl Delivery {
             let points = batch.metrics.len();
             let answer = self.store.log_batch(&run, &batch).await;
             let mut reader = reader.borrow_mut();
-            if let Err(StoreError::Unavailable { .. }) = answer {
-                if !self.store.absorbs_repeats() {
+            if let Err(error @ StoreError::Unavailable { .. }) = &answer {
+                if error.is_unanswered() && !self.store.absorbs_repeats() {
                     run_batch.doubtful_count = points;
                 }
                 reader.change_batch_size(number, AdaptiveBatchSize::shrink);

@@ -507,7 +507,8 @@ impl Delivery {
                 Err(error) => {
                     if matches!(error, StoreError::Unavailable { .. }) {
                         let points = batch.metrics.len();
-                        if part == WorkOrigin::New && !self.store.absorbs_repeats() {
+                        let is_doubtful = error.is_unanswered() && !self.store.absorbs_repeats();
+                        if part == WorkOrigin::New && is_doubtful {
                             run_batch.doubtful_count = run_batch.doubtful_count.max(points);
                         }
                         reader.change_batch_size(run_batch.run, AdaptiveBatchSize::shrink);

@@ -36,9 +36,12 @@ impl Fate {
     fn of(answer: &Result<(), StoreError>) -> Self {
         match answer {
             Ok(()) => Self::Sent,
-            Err(StoreError::Unavailable { .. }) => Self::Doubtful,
+            Err(error) if error.is_unanswered() => Self::Doubtful,
             Err(
-                StoreError::Busy { .. } | StoreError::Missing { .. } | StoreError::Blocked { .. },
+                StoreError::Unavailable { .. }
+                | StoreError::Busy { .. }
+                | StoreError::Missing { .. }
+                | StoreError::Blocked { .. },
             ) => Self::HeldUp,
             Err(
                 StoreError::Rejected { .. }
@@ -83,10 +86,12 @@ impl Delivery {
             self.has_progress = true;
             self.contested_in_row = 0;
         }
-        if unanswered > 0 {
-            if !self.store.absorbs_repeats() {
-                run_batch.doubtful_count = run_batch.doubtful_count.max(doubtful);
-            }
+        if unanswered > 0 && !self.store.absorbs_repeats() {
+            run_batch.doubtful_count = run_batch.doubtful_count.max(doubtful);
+        }
+        let is_unavailable =
+            |one: &Answered| matches!(one.answer, Err(StoreError::Unavailable { .. }));
+        if answered.iter().any(is_unavailable) {
             reader.change_batch_size(run_batch.run, AdaptiveBatchSize::shrink);
         }
         let held_up = { answered.into_iter() }.filter_map(|one| match Fate::of(&one.answer) {
