@@ -487,8 +487,13 @@ fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<String>) 
     };
     let warning = match &destination {
         Destination::Unusable(unusable) => Some(UserWarning::new(format_args!(
-            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
-            unusable.given
+            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until {}",
+            unusable.given,
+            if unusable.is_not_built() {
+                "a program with the feature, or `cargo mlflow sync`, ships them"
+            } else {
+                "the tracking URI is fixed"
+            }
         ))),
         _ => None,
     };

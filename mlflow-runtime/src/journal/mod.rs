@@ -80,9 +80,9 @@
 //! segment is tried on disk again, unless no directory could be used from the beginning.
 //!
 //! A full segment is sealed, and the thread opens the next one; large ones are
-//! [preallocated](segment::preallocate) by a thread that the first request starts. A thread that ends leaves its segment, with all definitions, to the
-//! next thread that begins to log, so that many short-lived threads take the space of a few. Where the
-//! thread-locals are destroyed or in use, as in a destructor that logs while its thread ends, a fallback
+//! [preallocated](segment::preallocate) by a thread that the first request starts. A thread that ends leaves
+//! its segment, with all definitions, to the next thread that begins to log, so that many short-lived threads
+//! take the space of a few. Where the thread-locals are destroyed or in use, as in a destructor that logs while its thread ends, a fallback
 //! writer behind a mutex is used. Warnings about the journal are [deferred](deferred_warnings) until no
 //! writer is in use, because a `tracing` subscriber may log to a run.
 //!
@@ -705,13 +705,14 @@ impl Journal {
     /// Removes the journal's directory if no segment with values and no damaged file is left in it. A thread that
     /// logs later gets a new directory.
     pub(crate) fn remove_if_empty(&self) {
-        let _gate = ignore_poison(self.directory_gate.write());
-        // The shipper retires them, but the shipper may have ended, or the store may be unusable.
+        // The shipper retires them, but the shipper may have ended, or the store may be unusable. No lock is held here, because
+        // a file that cannot be deleted leads to a warning.
         for segment in self.segments() {
             if segment.is_sealed() && !segment.is_copy() && segment.value_count() == 0 {
                 self.retire(&segment);
             }
         }
+        let _gate = ignore_poison(self.directory_gate.write());
         let segments = self.lock_segments();
         if let Storage::Disk(disk) = &self.storage
             && segments.is_empty()

@@ -161,7 +161,8 @@ impl Concurrency {
             begun: Some(now),
             ..Sample::default()
         };
-        if seconds > 0.0 {
+        // Requests without work say nothing, and rates are compared by their ratio.
+        if seconds > 0.0 && work > 0.0 {
             self.record_rate(work / seconds);
         }
     }

@@ -56,7 +56,7 @@
 //! run](deliver::metric_requests), once its params and tags are there, and [runs of which a few requests take
 //! everything](deliver::concurrent_runs). [`Concurrency`](concurrency::Concurrency) finds out how many bring something;
 //! while there is little to send it is one. A [window](deliver::request_window) keeps that many in flight. After a failure
-//! nothing new begins, what is in flight is waited for, and the outcomes are settled one after the other. A request that
+//! of the store nothing new begins, what is in flight is waited for, and the outcomes are settled one after the other. A request that
 //! the store refuses, or a run that fails, is then sent by itself, so that each failure is dealt with in one place.
 //!
 //! A file or a database has one connection. [Groups of runs](deliver::run_groups) save transactions there.

@@ -93,7 +93,8 @@ struct Attempt {
 }
 
 impl Delivery {
-    /// Delivers runs that are left in `read_batch`, several at once, until one fails or `is_interrupted` returns true.
+    /// Delivers runs that are left in `read_batch`, several at once, until the store fails or `is_interrupted` returns true. A run
+    /// that the store refuses stops no other.
     ///
     /// # Errors
     /// Fails if the whole delivery has to wait.
