@@ -32,6 +32,7 @@
 //! | the store does not accept console logs; they wait in the journal, everything else is delivered | the server's artifact store fails for `logs/console.log` | check the server's artifact store |
 //! | the store accepts some values only after somebody acts; they stay in the journal: … | the store takes no values of this run until a person acts: the run or its experiment is deleted | restore the run or experiment; the next tracked program with the same destination ships the waiting values |
 //! | values stay in the journal until the next tracked program: … | the store cannot be used as it is configured | fix the setting that the message names |
+//! | metric points that were left out cannot be written to a file; they stay in the journal | points beyond `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` could not be encoded; the next tracked program tries again | report the message: it is a fault of this library |
 //! | `KIND` `KEY` is rejected for good: … | the store will never accept this value; the value is kept, and the rest of its batch is shipped | see the reason: a param, for example, cannot change; [`resend_rejected`](crate::resend_rejected) sends the value again |
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, and that the rendezvous id and the experiment are the same in all ranks | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process has died could not be ended in the store | the run's values are in the store, but its status is still RUNNING | end the run by hand |
@@ -164,6 +165,7 @@
 //! | stdout and stderr are no longer captured: the output is longer than MLFLOW_CONSOLE_MAX_BYTES allows | the artifact holds what was written until then | raise the limit, or print less |
 //! | stdout and stderr are no longer copied to `FILE`, because …; output is still passed through unchanged, and the file contains the output up to now | the helper process was killed, or nothing reads the output any more | nothing |
 //! | `FILE` may lack some output of stdout and stderr, because …; is the disk full? | | free space |
+//! | MLFLOW_METRIC_MAX_POINTS_PER_SECOND is ignored and all points go to the store: build the program with mlflow-runtime's feature `thinning` | no point is left out | enable the feature `thinning`, or unset the variable |
 //! | system metrics are enabled, but not compiled in; enable the feature | the run continues without system metrics | enable the feature `system-metrics` of mlflow-runtime |
 //! | cannot start the thread that samples system metrics; the run has none | | raise the limit on threads |
 //!

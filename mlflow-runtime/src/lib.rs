@@ -77,6 +77,7 @@
 //! | `MLFLOW_EXIT_TIMEOUT` | seconds that the end of the process may wait | 5 |
 //! | `MLFLOW_JOURNAL_DIR` | directory where values wait | `mlflow-runtime/journal` in the state directory; without `HOME`, `mlflow-runtime-<uid>/journal` in the temporary one |
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | bytes that the waiting values may take there, without artifacts; metrics beyond it are dropped and counted | 1 GiB |
+//! | `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` | points a second of each metric that go to the store; the others are in files of their run, see [`Config::metric_max_points_per_second`] | all |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
 //! | `MLFLOW_CAPTURE_CONSOLE` | `true`: the process's output on stdout and stderr becomes an artifact of its runs, see [`Config::capture_console`] | `false` |
 //! | `MLFLOW_CONSOLE_MAX_BYTES` | bytes that such output, and log lines, may take in a run | 64 MiB |
@@ -108,6 +109,8 @@
 //!   tracked function is an input of its run.
 //! - `object-store`: artifacts are written to S3, Google Cloud Storage and Azure with the credentials in the
 //!   environment, if the server neither stores them nor signs uploads. Turns `rest` on.
+//! - `thinning`: `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` bounds the points that go to the store, and keeps all others in
+//!   Parquet files of their run.
 //! - `postgres`: runs are logged to MLflow's PostgreSQL database without a server, if the tracking URI is
 //!   `postgresql://user@host/database`.
 //!

@@ -61,6 +61,8 @@ mod support;
 mod system_metrics;
 mod tables;
 mod testing_guide;
+#[cfg(feature = "thinning")]
+mod thinning;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
 mod upload_line;

@@ -21,12 +21,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::env_vars::{SettingLookup, parse_flag, parse_number, parse_seconds};
+use crate::env_vars::{SettingLookup, parse_flag, parse_number, parse_seconds, unusable};
 use crate::environment::launcher;
 use crate::journal::JournalDirectory;
 use crate::journal::user_files::JournalLocation;
-use crate::model::ExperimentRef;
 use crate::model::experiment_name;
+use crate::model::{ExperimentRef, PointRate};
 use crate::warnings::UserWarning;
 use credentials_file::CredentialsFile;
 use destination::Destination;
@@ -57,6 +57,7 @@ pub struct Config {
     exit_timeout: Option<Duration>,
     journal_dir: Option<PathBuf>,
     journal_max_bytes: Option<u64>,
+    metric_max_points_per_second: Option<f64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
     pub(crate) server: server::ServerOptions,
@@ -73,6 +74,7 @@ const MAX_RETRIES: &str = "MLFLOW_HTTP_REQUEST_MAX_RETRIES";
 const ENABLED: &str = "MLFLOW_TRACKING_ENABLED";
 const EXIT_TIMEOUT: &str = "MLFLOW_EXIT_TIMEOUT";
 const JOURNAL_MAX_BYTES: &str = "MLFLOW_JOURNAL_MAX_BYTES";
+const METRIC_MAX_POINTS_PER_SECOND: &str = "MLFLOW_METRIC_MAX_POINTS_PER_SECOND";
 const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
 /// Description of a timeout that can be used.
 const SECONDS: &str = "a number of seconds, 0 or more, below 10^19";
@@ -93,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) exit_timeout: Duration,
     pub(crate) journal: JournalLocation,
     pub(crate) journal_max_bytes: u64,
+    /// Rate above which points are left out of the metrics; `None` if all go to the store.
+    pub(crate) point_rate: Option<PointRate>,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
     pub(crate) server: server::ServerSettings,
@@ -244,6 +248,30 @@ impl Config {
         self
     }
 
+    /// Sets how many points a second of each metric of a run go to the store
+    /// (`MLFLOW_METRIC_MAX_POINTS_PER_SECOND`, default: all of them), for a server that cannot take what the program logs.
+    /// Needs the feature `thinning`; without it, one warning is logged and all points go to the store. A number of 0 or less
+    /// leaves the setting unset.
+    ///
+    /// The first 1,000 points of a metric, and later bursts of as many after a pause, go to the store whole, so that short
+    /// runs are complete. Of a metric that is logged faster for longer, points at even distances go to the store, by the times
+    /// at which they were logged, and the last one when its run ends. Those that are left out are in files
+    /// `thinned_metrics/*.parquet` of the run, with the columns `key`, `step`, `timestamp` and `value`: the points of the
+    /// metrics and of these files are all that was logged. [`Health::thinned`](crate::Health::thinned) counts what was left
+    /// out, and a line on stderr tells it at the end of the process.
+    ///
+    /// Points that are left out wait in the journal until there are 262,144 of their run, or the run ends. They count as
+    /// queued until then, and [`flush`](crate::flush) does not wait for them.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().metric_max_points_per_second(10.0);
+    /// # let _ = config;
+    /// ```
+    pub fn metric_max_points_per_second(mut self, points: f64) -> Self {
+        self.metric_max_points_per_second = Some(points);
+        self
+    }
+
     /// Turns the library's own lines on stderr off or on (`MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`, default
     /// false: lines are written). Warnings still go to `tracing` subscribers.
     ///
@@ -355,6 +383,7 @@ impl Config {
             exit_timeout,
             journal_dir,
             journal_max_bytes,
+            metric_max_points_per_second,
             quiet,
             git_diff,
             server,
@@ -400,6 +429,7 @@ impl Config {
             .configured(journal_max_bytes)
             .variable(|value| parse_number(JOURNAL_MAX_BYTES, &value, "a number of bytes"))
             .or(1 << 30);
+        let point_rate = resolve_point_rate(resolver, metric_max_points_per_second);
         let quiet = resolver
             .choose(QUIET)
             .configured(quiet)
@@ -422,6 +452,7 @@ impl Config {
             exit_timeout,
             journal,
             journal_max_bytes,
+            point_rate,
             quiet,
             git_diff,
             server,
@@ -548,6 +579,26 @@ fn warn_unsupported(resolver: &mut Resolver<'_>) {
     }
 }
 
+/// Chooses the rate above which points are left out. Without the feature `thinning`, there is none.
+fn resolve_point_rate(resolver: &mut Resolver<'_>, configured: Option<f64>) -> Option<PointRate> {
+    let parse = |rate: String| {
+        let parsed = rate.trim().parse().ok().and_then(PointRate::new);
+        parsed.ok_or_else(|| unusable(METRIC_MAX_POINTS_PER_SECOND, &rate, "a number above 0"))
+    };
+    let choice = resolver
+        .choose(METRIC_MAX_POINTS_PER_SECOND)
+        .configured(configured.and_then(PointRate::new))
+        .variable(parse);
+    let is_missing = !cfg!(feature = "thinning") && choice.chosen().is_some();
+    let missing = is_missing.then(|| {
+        UserWarning::new(format_args!(
+            "{METRIC_MAX_POINTS_PER_SECOND} is ignored and all points go to the store: build the program with \
+             mlflow-runtime's feature `thinning`"
+        ))
+    });
+    choice.unless(missing).or_unset()
+}
+
 fn resolve_journal(resolver: &mut Resolver<'_>, configured: Option<PathBuf>) -> JournalLocation {
     // The program may change its working directory.
     let named = |path| JournalLocation::from(std::path::absolute(&path).unwrap_or(path));
@@ -627,6 +678,22 @@ mod tests {
         assert_eq!(settings.request_timeout, Duration::from_secs(120));
         assert_eq!(settings.max_retries, 7);
         assert_eq!(settings.journal_max_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn a_rate_of_points_needs_the_feature() {
+        let environment = [(METRIC_MAX_POINTS_PER_SECOND, "2.5")];
+        let of_variable = resolve(Config::new(), &environment).point_rate;
+        let configured = Config::new().metric_max_points_per_second(10.0);
+        let of_code = resolve(configured, &environment).point_rate;
+        let expected = [2.5, 10.0].map(PointRate::new);
+        let is_built = cfg!(feature = "thinning");
+        let expected = expected.map(|rate| rate.filter(|_| is_built));
+        assert_eq!([of_variable, of_code], expected);
+        for unusable in [0.0, -1.0, f64::NAN] {
+            let configured = Config::new().metric_max_points_per_second(unusable);
+            assert_eq!(resolve(configured, &[]).point_rate, None);
+        }
     }
 
     #[test]

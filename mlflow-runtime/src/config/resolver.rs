@@ -21,7 +21,7 @@ use super::setting::SettingSource;
 use crate::config::destination::Destination;
 use crate::env_vars::{self, SettingLookup};
 use crate::journal::user_files::JournalLocation;
-use crate::model::ExperimentRef;
+use crate::model::{ExperimentRef, PointRate};
 use crate::secret::Secret;
 use crate::warnings::UserWarning;
 
@@ -285,7 +285,7 @@ macro_rules! shown_by_display {
     };
 }
 
-shown_by_display!(bool, u32, u64, NonZeroU32, String);
+shown_by_display!(bool, u32, u64, NonZeroU32, PointRate, String);
 
 /// Seconds.
 impl SettingValue for Duration {

@@ -94,6 +94,8 @@ pub(in crate::shipper) struct RunBatch {
     pub(in crate::shipper) doubtful_count: usize,
     /// True if [`take_invalid`](Self::take_invalid) has been called.
     pub(in crate::shipper) is_checked: bool,
+    /// True if [`begin_thinning`](Self::begin_thinning) has been called.
+    is_thinned: bool,
     /// Sequence numbers of the points whose last step is noted.
     noted_sequences: Vec<u64>,
     /// Numbers of entries, by kind, that are sent.
@@ -447,6 +449,20 @@ impl RunBatch {
             false
         });
         refused
+    }
+
+    /// Returns true in the first call, if points may be left out of what is to be sent.
+    pub(in crate::shipper) fn begin_thinning(&mut self) -> bool {
+        let is_first = !std::mem::replace(&mut self.is_thinned, true);
+        is_first && self.sent.metrics == 0 && self.doubtful_count == 0
+    }
+
+    /// Takes out the metrics that are not `kept`: they are settled elsewhere.
+    pub(in crate::shipper) fn leave_out(&mut self, kept: &[bool]) {
+        let before = self.metrics.len();
+        let mut kept = kept.iter().copied();
+        self.metrics.retain(|_| kept.next().unwrap_or(true));
+        self.deferred_count += before - self.metrics.len();
     }
 
     /// Returns true if one request within `limits` takes all entries.

@@ -63,15 +63,17 @@
 //!
 //! # What waits
 //!
-//! What cannot be delivered now waits in one of four queues, each with its own retry times:
+//! What cannot be delivered now waits in one of five queues:
 //!
 //! - A run that fails alone is *parked* with all its further entries: [`deliver::parked_runs`].
 //! - Metrics which a failed request may have delivered are *doubtful*, and wait in a lane of their own in
 //!   [`deliver::parked_runs`].
 //! - An artifact that fails alone is *deferred*: [`deliver::deferred_artifacts`].
 //! - Console logs are uploaded again and again while they grow: [`deliver::console_logs`].
+//! - Points that are left out of the metrics, on request, gather until they are written to a file:
+//!   [`queue::thinned_points`].
 //!
-//! Entries in the first three queues are copied to [segments of their own](crate::journal::entry_log), so the
+//! Entries in all of them but the console logs are copied to [segments of their own](crate::journal::entry_log), so the
 //! segments they were read from can be deleted. If such a copy fails, the original segment is kept. Copies of
 //! metrics take space from the journal's quota; metrics for which none is left are dropped and counted as
 //! lost.
@@ -325,6 +327,11 @@ impl Shipper {
         self.live.deferred.retry_by(at);
     }
 
+    /// Writes files of the points that are left out of this process's open runs, as it is about to end.
+    async fn finish_thinned_runs(&mut self) -> Result<(), Halt> {
+        self.delivery.finish_thinned_runs(&mut self.live).await
+    }
+
     /// Sends the deferred artifacts that are due and all console logs. Returns true if nothing is left but
     /// what is blocked until a person acts.
     pub(crate) async fn send_deferred(&mut self) -> bool {
@@ -416,6 +423,7 @@ impl Shipper {
             }
             OrphanStage::Doubtful => {
                 if !delivery.deliver_doubtful(reader).await? {
+                    delivery.finish_thinned_runs(reader).await?;
                     // An artifact or console log that fails now is left for later: other journals are
                     // waiting.
                     let _ = delivery.deliver_deferred(reader).await;

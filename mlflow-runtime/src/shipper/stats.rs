@@ -68,6 +68,10 @@ pub(crate) struct Stats {
     pub(crate) retried: Counter,
     /// Requests for values that are in flight at once while many wait.
     pub(crate) concurrent_requests: Gauge,
+    /// Points of this process's journal that were left out of the metrics, on request.
+    pub(crate) thinned: Counter,
+    /// Those of them that wait in the journal for their file, and are not settled.
+    pub(crate) thinned_waiting: Gauge,
     /// Artifacts that are being uploaded.
     pub(crate) uploads: Arc<Uploads>,
     /// Messages about the first values that are rejected or blocked.

@@ -143,7 +143,8 @@ impl Worker {
 
     /// Ships to `store` until the process ends.
     pub(super) async fn ship(&mut self, store: Box<dyn Store>) {
-        let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
+        let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet)
+            .with_point_rate(self.settings.point_rate);
         let live = JournalReader::for_live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
         self.orphan_scan
@@ -237,6 +238,9 @@ impl Worker {
         );
         self.make_retries_due(shipper, ticket, now);
         let step = shipper.step().await?;
+        if self.flush_queue.is_exiting() {
+            shipper.finish_thinned_runs().await?;
+        }
         let shipped = shipper.delivery.deliver_deferred(&mut shipper.live).await;
         shipper.update_blocked_counts();
         shipped?;

@@ -135,6 +135,19 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
              continue, and mlflow::recover, or `cargo mlflow sync`, ships the rest"
         ));
     }
+    if let Some(rate) = tracker.settings().point_rate
+        && let thinned @ 1.. = tracker.stats.thinned.get()
+    {
+        let (points, are) = if thinned == 1 {
+            ("point was", "is")
+        } else {
+            ("points were", "are")
+        };
+        write_stderr_line(&format!(
+            "mlflow: {thinned} metric {points} left out of the metrics, more than {rate} a second each, and {are} in files \
+             below thinned_metrics of their runs"
+        ));
+    }
     print_kept(tracker);
     let stats = &tracker.stats;
     let not_logged = stats.not_logged.get();

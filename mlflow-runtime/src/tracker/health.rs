@@ -86,6 +86,10 @@ pub struct Health {
     /// finds out how many raise the rate of delivery to a server. 0 before the store is opened, and 1 for a file or a
     /// database.
     pub concurrent_requests: u64,
+    /// Metric points of this process that were left out of the runs' metrics, as
+    /// [`metric_max_points_per_second`](crate::Config::metric_max_points_per_second) asks for. Such a point counts as queued
+    /// until the file that holds it is delivered, or waits as an artifact.
+    pub thinned: u64,
     /// Directory of this process's journal; `None` if the journal is in memory or not created yet.
     pub journal: Option<PathBuf>,
 }
@@ -122,7 +126,8 @@ impl Dropped {
 pub struct FlushReport {
     /// True if everything logged before the call is delivered, rejected or blocked.
     pub complete: bool,
-    /// Values that still wait in the journal, without those in [`blocked`](Self::blocked).
+    /// Values that still wait in the journal, without those in [`blocked`](Self::blocked), and without points that were left
+    /// out of the metrics and gather for their [file](crate::Config::metric_max_points_per_second).
     pub queued: u64,
     /// Values that the store has taken until now, as in [`Health::delivered`].
     pub delivered: u64,
@@ -139,7 +144,10 @@ impl FlushReport {
         let sum = |count: fn(&Tracker) -> u64| trackers.iter().map(|tracker| count(tracker)).sum();
         Self {
             complete,
-            queued: sum(Tracker::queued),
+            queued: sum(|tracker| {
+                let gathering = tracker.stats.thinned_waiting.get();
+                tracker.queued().saturating_sub(gathering)
+            }),
             delivered: sum(|tracker| tracker.stats.total_delivered()),
             blocked: sum(|tracker| tracker.stats.total_blocked()),
             rejected: sum(|tracker| tracker.stats.total_rejected()),
@@ -175,6 +183,7 @@ pub fn health() -> Health {
             artifact_bytes: 0,
             oldest: None,
             concurrent_requests: 0,
+            thinned: 0,
             journal: None,
         },
     }
@@ -248,13 +257,14 @@ impl Tracker {
         let stats = &self.stats;
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
         let (lost, blocked) = (stats.lost.get(), stats.blocked.get());
-        let counted = delivered + rejected + lost + blocked;
+        let thinned = stats.thinned_waiting.get();
+        let counted = delivered + rejected + lost + blocked + thinned;
         let now = self.journal().value_count();
         if (logged.min(now)..=now).contains(&counted) {
             return Ok(());
         }
         Err(format!(
-            "of {logged} to {now} values {delivered} are delivered, {rejected} rejected, {lost} lost, {blocked} blocked"
+            "of {logged} to {now} values {delivered} are delivered, {rejected} rejected, {lost} lost, {blocked} blocked, {thinned} left out"
         ))
     }
 
@@ -295,6 +305,7 @@ impl Tracker {
                 Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
             }),
             concurrent_requests: stats.concurrent_requests.get(),
+            thinned: stats.thinned.get(),
             journal: self.journal().path(),
         }
     }

@@ -5,8 +5,8 @@
 //!
 //! 1. The requests of a run follow each other as if the run were alone: its creation, its params, tags and metrics, and
 //!    then its end. A run begins only when its parent is created.
-//! 2. Only runs of which a few requests take everything are delivered beside others. Runs with artifacts or console logs,
-//!    resumed runs, and runs that other processes share are delivered by themselves.
+//! 2. Only runs of which a few requests take everything are delivered beside others. Runs with artifacts, console logs or points that
+//!    are left out, resumed runs, and runs that other processes share are delivered by themselves.
 //! 3. Nothing is decided about a run that fails beside others. It keeps what was acknowledged and what is in doubt, and is
 //!    delivered by itself next, in the way in which every failure is dealt with.
 //! 4. While little is to be delivered, one connection serves all runs: each further one needs [`WORK_PER_CONNECTION`].
@@ -162,6 +162,7 @@ impl Delivery {
             if !run_batch.artifacts.is_empty()
                 || run_batch.doubtful_count > 0
                 || with_console.contains(&number)
+                || reader.thinned.has_run(number)
                 || reader.parked.blocking_run(&reader.runs, number).is_some()
             {
                 continue;

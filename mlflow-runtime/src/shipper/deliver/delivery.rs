@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::PointRate;
 use crate::shipper::batch::{Artifact, ReadBatch, Rejection, RunBatch, split_batch};
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::concurrency::Concurrency;
@@ -29,6 +30,7 @@ use crate::shipper::deliver::models::KnownModels;
 use crate::shipper::deliver::run_groups::{Choice, GroupOutcome};
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
+use crate::shipper::queue::thinned_points::ThinnedRun;
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{BatchLimits, Store, StoreError, StoredRun};
@@ -71,6 +73,8 @@ pub(crate) struct Delivery {
     pub(in crate::shipper) metric_requests: Concurrency,
     /// Number of runs that are delivered at once.
     pub(in crate::shipper) run_requests: Concurrency,
+    /// Rate above which points are left out of the metrics; `None` if all go to the store.
+    pub(in crate::shipper) point_rate: Option<PointRate>,
     pub(in crate::shipper) late_digests: LateDigests,
     pub(in crate::shipper) models: KnownModels,
     pub(in crate::shipper) checkpoints: KnownCheckpoints,
@@ -89,10 +93,17 @@ impl Delivery {
             contested_in_row: 0,
             metric_requests: concurrency.clone(),
             run_requests: concurrency,
+            point_rate: None,
             late_digests: LateDigests::default(),
             models: KnownModels::default(),
             checkpoints: KnownCheckpoints::default(),
         }
+    }
+
+    /// Sets the rate above which points are left out of the metrics.
+    pub(crate) fn with_point_rate(mut self, rate: Option<PointRate>) -> Self {
+        self.point_rate = rate;
+        self
     }
 
     pub(in crate::shipper) fn stats(&self) -> &Stats {
@@ -186,6 +197,7 @@ impl Delivery {
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<bool, Halt> {
         self.warn_of_unknown(reader, std::mem::take(&mut read_batch.unknown_records));
+        self.thin(reader, read_batch);
         let oldest_ms = read_batch.oldest_ms;
         let lost = reader.take_lost();
         self.stats.damaged.add(lost.records);
@@ -342,7 +354,14 @@ impl Delivery {
         self.deliver_batches(reader, &run, run_batch, part).await?;
         self.deliver_artifacts(reader, &run, run_batch, part)
             .await?;
+        let thinned = reader.thinned.get(run_batch.run);
+        if run_batch.end.is_some() || thinned.is_some_and(ThinnedRun::is_full) {
+            self.write_points_file(reader, &run, run_batch.run).await?;
+        }
         if let Some((status, end_time_ms)) = run_batch.end {
+            if reader.deferred.has_run(run_batch.run) {
+                self.deliver_deferred(reader).await?;
+            }
             self.deliver_last_lines(reader, run_batch.run).await;
             let (role, is_live) = (reader.runs.role(run_batch.run), reader.is_live());
             match self.end_run(&run, role, is_live, status, end_time_ms).await {
@@ -419,12 +438,15 @@ impl Delivery {
         delivered.add(values);
     }
 
-    /// Updates the counts of blocked values and console logs in the statistics, if `reader` is this process's
-    /// journal.
+    /// Updates the counts of blocked values, console logs, and points that gather for a file in the statistics, if `reader`
+    /// is this process's journal.
     pub(in crate::shipper) fn update_blocked_counts(&self, reader: &JournalReader) {
         if reader.is_live() {
             self.stats.blocked.set(reader.blocked_entries());
             self.stats.blocked_consoles.set(reader.blocked_consoles());
+            self.stats
+                .thinned_waiting
+                .set(reader.thinned.waiting_points());
         }
     }
 

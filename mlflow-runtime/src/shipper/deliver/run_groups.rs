@@ -5,7 +5,7 @@
 //! 1. A group is delivered as a whole or not at all. Until the store has taken it, none of its entries counts as sent, so each
 //!    of its runs can still be delivered by itself.
 //! 2. A group holds only runs whose whole part of the batch goes into the one call: their start, params, tags, metrics and
-//!    end. Runs with artifacts or console logs, resumed runs, and runs that other processes share are delivered by
+//!    end. Runs with artifacts, console logs or points that are left out, resumed runs, and runs that other processes share are delivered by
 //!    themselves.
 //! 3. A parent that this journal creates is created before the group is sent. Any other one is looked up, and left out if the
 //!    store does not have it.
@@ -136,6 +136,7 @@ impl Delivery {
             };
             if !is_whole(run_batch)
                 || with_console.contains(&run_batch.run)
+                || reader.thinned.has_run(run_batch.run)
                 || !is_own(state)
                 || reader
                     .parked

@@ -7,6 +7,8 @@ pub(in crate::shipper) enum Lane {
     Run(u32),
     /// Metrics of a run that the store may already have.
     Doubtful(u32),
+    /// [Points that are left out](crate::shipper::queue::thinned_points) of a run's metrics.
+    Thinned(u32),
     /// Waiting [artifacts](crate::shipper::queue::deferred_artifacts) of all runs.
     Artifacts,
 }
@@ -14,7 +16,7 @@ pub(in crate::shipper) enum Lane {
 impl Lane {
     pub(in crate::shipper) fn run(self) -> Option<u32> {
         match self {
-            Self::Run(run) | Self::Doubtful(run) => Some(run),
+            Self::Run(run) | Self::Doubtful(run) | Self::Thinned(run) => Some(run),
             Self::Artifacts => None,
         }
     }

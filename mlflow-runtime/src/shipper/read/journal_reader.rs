@@ -35,6 +35,7 @@ use crate::shipper::queue::deferred_artifacts::DeferredArtifacts;
 use crate::shipper::queue::lane::Lane;
 use crate::shipper::queue::parked_runs::ParkedRuns;
 use crate::shipper::queue::rejected_entries::{KeepResult, RejectedEntries};
+use crate::shipper::queue::thinned_points::{ThinnedPoints, ThinnedRun};
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
 use crate::shipper::read::damage::Losses;
 use crate::shipper::run_link::RunLinks;
@@ -64,6 +65,8 @@ pub(crate) struct JournalReader {
     pub(in crate::shipper) deferred: DeferredArtifacts,
     /// Runs that wait alone.
     pub(in crate::shipper) parked: ParkedRuns,
+    /// Points that are left out of the metrics of runs.
+    pub(in crate::shipper) thinned: ThinnedPoints,
     /// Entries that the store has rejected.
     pub(in crate::shipper) refused: RejectedEntries,
     /// Destination that rejects entries, if it is not the one that the journal names.
@@ -148,6 +151,7 @@ impl JournalReader {
             chosen_steps: ChosenSteps::default(),
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
+            thinned: ThinnedPoints::default(),
             refused: RejectedEntries::default(),
             rejecting_destination: None,
             blocked_in_place: 0,
@@ -279,9 +283,16 @@ impl JournalReader {
         run_batch: &mut RunBatch,
         stored: &HashMap<String, i64>,
     ) {
+        // The store does not have the points that are left out.
+        let mut stored = stored.clone();
+        let left_out = self.thinned.get(run_batch.run);
+        for point in left_out.map(ThinnedRun::all_greatest).unwrap_or_default() {
+            let step = stored.entry(point.key.to_string()).or_insert(point.step);
+            *step = (*step).max(point.step);
+        }
         let state = self.runs.get(run_batch.run);
         let in_doubt = state.map(|state| &state.steps_in_doubt);
-        let found = run_batch.find_last_steps(stored, in_doubt, &self.chosen_steps);
+        let found = run_batch.find_last_steps(&stored, in_doubt, &self.chosen_steps);
         let directory = self.spool_directory();
         // An error does not hold the points back: without a note, a point is sent twice only after a kill.
         let _ = self.chosen_steps.add(directory.as_deref(), &found);
@@ -469,6 +480,7 @@ impl JournalReader {
             for number in std::mem::take(&mut self.ended_runs) {
                 if !self.is_needed(number) {
                     self.runs.forget(number);
+                    self.thinned.forget(number);
                 }
             }
         }
@@ -476,7 +488,10 @@ impl JournalReader {
 
     /// Returns true if something of a run that is over still waits.
     fn is_needed(&self, run: u32) -> bool {
-        self.consoles.has_run(run) || self.parked.has_run(run) || self.deferred.has_run(run)
+        self.consoles.has_run(run)
+            || self.parked.has_run(run)
+            || self.deferred.has_run(run)
+            || self.thinned.has_run(run)
     }
 
     fn delete_spent_files(&mut self, read_batch: &ReadBatch) {
@@ -571,6 +586,7 @@ impl JournalReader {
             && self.consoles.is_empty()
             && self.parked.is_empty()
             && self.deferred.is_empty()
+            && self.thinned.is_empty()
             && !self.cursors.iter().any(Cursor::is_pinned)
             && self.keep_damaged(directory)
         {

@@ -7,7 +7,7 @@
 //! | [`cursor`] | the read position in one segment |
 //! | [`records`] | decoding of records into entries of a batch |
 //! | [`order`] | the order in which segments are read |
-//! | [`parking`], [`deferring`], [`console_logs`] | what the reader moves to the [queues](super::queue), and back |
+//! | [`parking`], [`deferring`], [`thinning`], [`console_logs`] | what the reader moves to the [queues](super::queue), and back |
 //! | [`damage`], [`damage_report`] | records and files that cannot be read |
 
 pub(super) mod console_logs;
@@ -19,3 +19,4 @@ pub(super) mod journal_reader;
 pub(super) mod order;
 pub(super) mod parking;
 pub(super) mod records;
+pub(super) mod thinning;

@@ -134,6 +134,11 @@ impl JournalReader {
     /// Removes a lane whose entries are all delivered.
     pub(in crate::shipper) fn unpark(&mut self, lane: Lane) {
         self.parked.remove(lane);
+        self.release_lane(lane);
+    }
+
+    /// Makes the segments of a lane whose entries are all settled regular ones, which are deleted like all others.
+    pub(in crate::shipper) fn release_lane(&mut self, lane: Lane) {
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
                 cursor.lane = None;

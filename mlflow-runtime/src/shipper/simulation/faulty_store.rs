@@ -416,6 +416,13 @@ impl Server {
         .collect()
     }
 
+    /// Returns the number of artifacts of all runs whose paths begin with `folder`.
+    pub(super) fn count_artifacts_below(&self, folder: &str) -> usize {
+        let runs = self.memory.runs();
+        let paths = runs.iter().flat_map(|run| run.artifacts.keys());
+        paths.filter(|path| path.starts_with(folder)).count()
+    }
+
     fn row(&self, run_id: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.run_id == run_id)
     }

@@ -49,6 +49,8 @@ struct Coverage {
     beside_own_run: AtomicUsize,
     /// The same, while others of another run were in flight.
     beside_other_runs: AtomicUsize,
+    /// Number of files with points that were left out of the metrics.
+    points_files: AtomicUsize,
 }
 
 /// Tries one seed, and adds to `coverage`. Returns the text that describes its failure, if it fails.
@@ -59,10 +61,12 @@ fn try_seed(seed: u64, is_logged: bool, coverage: &Coverage) -> Option<String> {
         groups,
         beside_own_run,
         beside_other_runs,
+        points_files,
     } = coverage;
     groups.fetch_add(outcome.groups, Ordering::Relaxed);
     beside_own_run.fetch_add(outcome.beside_own_run, Ordering::Relaxed);
     beside_other_runs.fetch_add(outcome.beside_other_runs, Ordering::Relaxed);
+    points_files.fetch_add(outcome.points_files, Ordering::Relaxed);
     for line in &outcome.log {
         println!("{line}");
     }
@@ -114,11 +118,14 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
         groups,
         beside_own_run,
         beside_other_runs,
+        points_files,
     } = coverage;
     let groups = groups.into_inner();
     let (own, others) = (beside_own_run.into_inner(), beside_other_runs.into_inner());
+    let files = points_files.into_inner();
     println!(
-        "{groups} groups of runs, {own} requests beside others of their run and {others} beside those of another"
+        "{groups} groups of runs, {own} requests beside others of their run and {others} beside those of another, \
+         {files} files of points"
     );
     assert!(
         groups > 0 || seeds < DEFAULT_SEED_COUNT,
@@ -127,5 +134,9 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
     assert!(
         own.min(others) > 0 || seeds < DEFAULT_SEED_COUNT,
         "no requests were in flight at once"
+    );
+    assert!(
+        files > 0 || seeds < DEFAULT_SEED_COUNT || !cfg!(feature = "thinning"),
+        "no points were left out"
     );
 }

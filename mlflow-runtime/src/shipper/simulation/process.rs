@@ -25,7 +25,7 @@ use crate::determinism::{self, SimulatedDeath};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{ArtifactLocation, Event, Origin};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
-use crate::model::{ArtifactKind, RunIdentity};
+use crate::model::{ArtifactKind, PointRate, RunIdentity};
 use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::Stats;
 use crate::shipper::thread::Worker;
@@ -59,7 +59,7 @@ pub(super) struct Process {
     next_number: u32,
 }
 
-fn simulated_settings(root: &Path) -> Settings {
+fn simulated_settings(root: &Path, point_rate: Option<PointRate>) -> Settings {
     static COMMON: OnceLock<Settings> = OnceLock::new();
     let common = COMMON.get_or_init(|| {
         let config = Config::new().tracking_uri("http://simulated").quiet(true);
@@ -67,6 +67,7 @@ fn simulated_settings(root: &Path) -> Settings {
     });
     Settings {
         journal: root.to_owned().into(),
+        point_rate,
         ..common.clone()
     }
 }
@@ -75,11 +76,12 @@ impl Process {
     pub(super) fn start(
         root: &Path,
         segment_bytes: u64,
+        point_rate: Option<PointRate>,
         server: &Arc<Mutex<Server>>,
         number: usize,
         death: ScheduledDeath,
     ) -> Self {
-        let settings = simulated_settings(root);
+        let settings = simulated_settings(root, point_rate);
         let origin = Origin {
             destination: settings.destination.to_string(),
             host: "h".to_owned(),

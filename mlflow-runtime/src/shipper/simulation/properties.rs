@@ -20,6 +20,9 @@ use super::schedule::{Effect, Route, RunId, Scope};
 use crate::model::mlmodel::MLMODEL_FILE;
 use crate::model::tag_keys;
 use crate::model::{Metric, ModelStatus, RunStatus};
+#[cfg(feature = "thinning")]
+use crate::shipper::deliver::points_file;
+use crate::shipper::deliver::points_file::FOLDER;
 use crate::store::StoredRunData;
 
 /// A property that does not hold.
@@ -68,12 +71,16 @@ pub(super) struct ExpectedRun {
 /// Everything logged in a world.
 #[derive(Default)]
 pub(super) struct ExpectedRuns {
+    /// True if points may be left out of the metrics.
+    pub(super) are_points_left_out: bool,
     pub(super) runs: BTreeMap<RunId, ExpectedRun>,
 }
 
 /// Entries that need not be in the store.
 #[derive(Default)]
 struct Exemptions {
+    /// True if points that were left out of the metrics may still gather for their file.
+    gathering_points: bool,
     runs: BTreeSet<RunId>,
     artifacts: BTreeSet<(RunId, &'static str)>,
     all_artifacts: bool,
@@ -93,7 +100,10 @@ impl ExpectedRuns {
 
     /// Returns the entries that need not be in the store while the remaining faults last.
     fn exemptions(&self, server: &Server) -> Exemptions {
-        let mut excused = Exemptions::default();
+        let mut excused = Exemptions {
+            gathering_points: self.are_points_left_out,
+            ..Exemptions::default()
+        };
         let mut families = server.wiped.clone();
         for fault in server.faults() {
             match fault.scope {
@@ -214,9 +224,30 @@ fn check_run(
             return Err(format!("{} at {} is there twice", point.key, point.step));
         }
     }
+    let left_out = left_out_steps(logged, data)?;
+    let is_file_missing = excused.all_artifacts || { server.refused.iter() }
+        .any(|(of, entry)| *of == run && entry.starts_with(&format!("artifact {FOLDER}/")));
+    let mut greatest: BTreeMap<&str, i64> = BTreeMap::new();
     for (step, (key, _)) in &logged.metrics {
-        if !steps.contains(step) && !is_refused(format!("metric {step}")) {
+        greatest.insert(key, *step);
+        // Other processes do not know when the run ends.
+        let is_gathering =
+            excused.gathering_points && !(logged.end.is_some() && logged.own_steps.contains(step));
+        if !steps.contains(step)
+            && !left_out.contains(step)
+            && !is_file_missing
+            && !is_gathering
+            && !is_refused(format!("metric {step}"))
+        {
             return Err(format!("{key} at {step} is not there"));
+        }
+    }
+    for (key, step) in greatest {
+        let is_there = steps.contains(&step) || is_refused(format!("metric {step}"));
+        if !is_there && !excused.gathering_points {
+            return Err(format!(
+                "{key} at {step}, its last step, is not in the metrics"
+            ));
         }
     }
     for (path, bytes) in &logged.artifacts {
@@ -268,6 +299,34 @@ fn check_run(
         }
         _ => Ok(()),
     }
+}
+
+/// Returns the steps of the points in the files of those that were left out. They may be in the metrics as well, after a kill.
+fn left_out_steps(logged: &ExpectedRun, data: &StoredRunData) -> Result<BTreeSet<i64>, String> {
+    let mut steps = BTreeSet::new();
+    let files = { data.artifacts.iter() }.filter(|(path, _)| path.starts_with(FOLDER));
+    for (path, file) in files {
+        for point in decode_points(file) {
+            let expected = logged.metrics.get(&point.step);
+            if expected.is_none_or(|(key, value)| **key != *point.key || *value != point.value) {
+                let Metric { key, step, .. } = point;
+                return Err(format!("{key} at {step} in {path} was not logged"));
+            }
+            steps.insert(point.step);
+        }
+    }
+    Ok(steps)
+}
+
+#[cfg(feature = "thinning")]
+fn decode_points(file: &[u8]) -> Vec<Metric> {
+    points_file::decode(file.to_vec())
+}
+
+/// Without the feature, there are no files.
+#[cfg(not(feature = "thinning"))]
+fn decode_points(_: &[u8]) -> Vec<Metric> {
+    Vec::new()
 }
 
 /// Checks that a model is there once, and ready if and only if it is complete, unless it may fail.
@@ -395,7 +454,7 @@ pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Viol
         });
     }
     let (settled, blocked) = (stats.settled(), stats.blocked.get());
-    let counted = settled + blocked;
+    let counted = settled + blocked + stats.thinned_waiting.get();
     if counted > values || is_done && counted != values {
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
         let lost = stats.lost.get();

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::determinism::Random;
-use crate::model::RunStatus;
+use crate::model::{PointRate, RunStatus};
 
 pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
 pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -45,6 +45,8 @@ pub(super) struct Schedule {
     pub(super) absence_is_final: bool,
     /// Number of entries in a group of runs; 0 if the store takes no groups.
     pub(super) group_entries: usize,
+    /// Rate above which points are left out of the metrics, if any are.
+    pub(super) point_rate: Option<PointRate>,
     pub(super) steps: Vec<ScheduledEvent>,
 }
 
@@ -235,13 +237,15 @@ impl fmt::Display for Schedule {
             absorbs_repeats,
             absence_is_final,
             group_entries,
+            point_rate,
             steps,
         } = self;
         writeln!(
             f,
             "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, {concurrent_uploads} uploads and {least} to {most} requests at once, \
              up to {turns} turns of others, absorbs repeats: {absorbs_repeats}, \
-             absence is final: {absence_is_final}, groups of {group_entries} entries"
+             absence is final: {absence_is_final}, groups of {group_entries} entries, {} points a second",
+            point_rate.map_or_else(|| "all".to_owned(), |rate| rate.to_string())
         )?;
         for ScheduledEvent { after_ms, event } in steps {
             writeln!(f, "  +{after_ms:>6} ms  {event:?}")?;
@@ -284,6 +288,8 @@ impl Schedule {
         } else {
             0
         };
+        // A draw would change the worlds of all seeds.
+        let thins = cfg!(feature = "thinning") && seed % 4 == 3;
         Self {
             seed,
             batch,
@@ -294,6 +300,7 @@ impl Schedule {
             absorbs_repeats,
             absence_is_final,
             group_entries,
+            point_rate: PointRate::new(0.1).filter(|_| thins),
             steps: maker.steps,
         }
     }

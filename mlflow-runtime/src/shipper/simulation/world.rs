@@ -28,9 +28,12 @@ use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::logged_model::ModelPath;
 use crate::model::metric_key::Key;
-use crate::model::{ArtifactKind, ExperimentRef, NewModel, Param, RunStatus, TableChunk, Tag};
+use crate::model::{
+    ArtifactKind, ExperimentRef, NewModel, Param, PointRate, RunStatus, TableChunk, Tag,
+};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::FlushScope;
+use crate::shipper::deliver::points_file::FOLDER;
 use crate::sync::lock;
 use crate::time;
 
@@ -74,6 +77,8 @@ pub(super) struct Outcome {
     pub(super) beside_own_run: usize,
     /// The same, while others of another run were in flight.
     pub(super) beside_other_runs: usize,
+    /// Number of files with points that were left out of the metrics.
+    pub(super) points_files: usize,
 }
 
 /// Runs a world from its beginning to its end, on a thread of its own, because threads remember their
@@ -115,6 +120,7 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
             groups: server.groups,
             beside_own_run: server.beside_own_run,
             beside_other_runs: server.beside_other_runs,
+            points_files: server.count_artifacts_below(FOLDER),
         }
     })
 }
@@ -146,6 +152,7 @@ impl Drop for Folder {
 struct World {
     root: Folder,
     segment_bytes: u64,
+    point_rate: Option<PointRate>,
     server: Arc<Mutex<Server>>,
     processes: [Option<Process>; PROCESSES],
     /// Number of processes spawned so far; each gets the next number.
@@ -165,10 +172,14 @@ impl World {
         Self {
             root: Folder::new(),
             segment_bytes: schedule.segment_bytes,
+            point_rate: schedule.point_rate,
             server: Arc::new(Mutex::new(server)),
             processes: Default::default(),
             spawned: 0,
-            model: ExpectedRuns::default(),
+            model: ExpectedRuns {
+                are_points_left_out: schedule.point_rate.is_some(),
+                ..ExpectedRuns::default()
+            },
             deaths: Arc::default(),
             next_step: 1,
             next_witness: 10_000,
@@ -274,6 +285,8 @@ impl World {
         let process = Process::start(
             &self.root.0,
             self.segment_bytes,
+            // What a process leaves behind may be shipped by one with other settings.
+            self.point_rate.filter(|_| slot < PROCESSES - 1),
             &self.server,
             number,
             death,
