@@ -1,6 +1,6 @@
 //! The file of points that are left out of the metrics of a run.
 //!
-//! The format is [Parquet](https://parquet.apache.org/docs/file-format/), which pandas, Polars and DuckDB read, compressed by
+//! The format is [Parquet](https://parquet.apache.org/docs/file-format/), which pandas, Polars and `DuckDB` read, compressed by
 //! Snappy. Its columns are named as those of MLflow's metric history:
 //!
 //! | column | type |
