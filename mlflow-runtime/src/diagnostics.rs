@@ -36,6 +36,7 @@
 //! | `KIND` `KEY` is rejected for good: … | the store will never accept this value; the value is kept, and the rest of its batch is shipped | see the reason: a param, for example, cannot change; [`resend_rejected`](crate::resend_rejected) sends the value again |
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, and that the rendezvous id and the experiment are the same in all ranks | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process has died could not be ended in the store | the run's values are in the store, but its status is still RUNNING | end the run by hand |
+//! | the password or token for `URI` is sent without encryption, so that anyone on the way can read it; use an https:// address as the tracking URI | the tracking URI is `http://` with a host that is not this machine | use `https://` |
 //! | the tracking server's certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS, Config::insecure_tls) | anyone between the program and the server can read the traffic | set `MLFLOW_TRACKING_SERVER_CERT_PATH` instead |
 //!
 //! # Values

@@ -69,6 +69,7 @@
 //! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
 //! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | `true`: the server's certificate is not checked; file of certificates to trust; file of the client's own certificate | |
 //! | `MLFLOW_WORKSPACE` | workspace on the server | |
+//! | `MLFLOW_LOCAL_ARTIFACTS_DIR` | directory of this machine below which a server on another machine may have artifacts written, see [`Config::local_artifacts_dir`] | |
 //! | `MLFLOW_HTTP_REQUEST_TIMEOUT` | seconds that one request may take | 120 |
 //! | `MLFLOW_HTTP_REQUEST_MAX_RETRIES` | failures after which the store counts as unavailable; values are kept all the same | 7 |
 //! | `MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD` | `true`: large artifacts are uploaded in parts to the bucket behind the server, by URLs that the server signs; `false`: they are not | as the server advertises |

@@ -408,7 +408,7 @@ spoiled! {
     a_login_page_in_place_of_json: Fault::Html, GoneAndBack;
     redirected_to_a_login: Fault::Redirect(To::Login), GoneAndBack;
     redirected_in_a_circle: Fault::Redirect(To::Itself), GoneAndBack;
-    redirected_to_the_server: Fault::Redirect(To::Server), Nothing;
+    redirected_to_an_answer: Fault::Redirect(To::Answer), Nothing;
     slow: Fault::Drip(Duration::from_micros(100)), Nothing;
     too_slow: Fault::Drip(Duration::from_millis(20)), GoneAndBack;
     done_and_not_answered: Fault::DropAnswer, GoneAndBack;

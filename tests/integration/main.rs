@@ -65,4 +65,5 @@ mod testing_guide;
 mod thinning;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
+mod transport;
 mod upload_line;

@@ -20,7 +20,7 @@ const PASSING: [Fault; 18] = [
     Fault::Later(After::Seconds(1)),
     Fault::Later(After::Date(2)),
     Fault::Html,
-    Fault::Redirect(To::Server),
+    Fault::Redirect(To::Answer),
     Fault::Drip(Duration::from_micros(100)),
     Fault::DropAnswer,
     Fault::ResetAnswer,

@@ -192,7 +192,7 @@ mod tests {
     }
 
     /// A variable and a value that can be used, for each setting.
-    const VARIABLES: [(&str, &str); 32] = [
+    const VARIABLES: [(&str, &str); 33] = [
         ("MLFLOW_TRACKING_URI", "http://env:5000"),
         ("MLFLOW_EXPERIMENT_NAME", "env"),
         ("MLFLOW_EXPERIMENT_ID", "7"),
@@ -205,6 +205,7 @@ mod tests {
         ("MLFLOW_TRACKING_SERVER_CERT_PATH", "/env/ca.pem"),
         ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/env/me.pem"),
         ("MLFLOW_WORKSPACE", "env"),
+        ("MLFLOW_LOCAL_ARTIFACTS_DIR", "/env/artifacts"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "2.5"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
         ("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true"),
@@ -266,6 +267,7 @@ mod tests {
             .server_cert("/code/ca.pem")
             .client_cert("/code/me.pem")
             .workspace("code")
+            .local_artifacts_dir("/code/artifacts")
             .request_timeout(Duration::from_millis(1500))
             .max_retries(1)
             .enabled(true)

@@ -23,6 +23,7 @@ pub(crate) struct ServerOptions {
     insecure_tls: Option<bool>,
     server_cert: Option<PathBuf>,
     client_cert: Option<PathBuf>,
+    local_artifacts_dir: Option<PathBuf>,
 }
 
 /// Resolved server settings: explicit values, then the environment, then MLflow's credentials file.
@@ -31,6 +32,8 @@ pub(crate) struct ServerSettings {
     pub(crate) login: Login,
     pub(crate) tls: Tls,
     pub(crate) workspace: Option<String>,
+    /// Directory of this machine that a server on another machine may have artifacts written to.
+    pub(crate) local_artifacts_dir: Option<PathBuf>,
 }
 
 /// Credentials for the tracking server. Each part may be missing.
@@ -131,6 +134,22 @@ impl Config {
         self.server.client_cert = Some(path.into());
         self
     }
+
+    /// Sets the directory of this machine in which, and below which, a tracking server on another machine may have artifacts
+    /// written and read (`MLFLOW_LOCAL_ARTIFACTS_DIR`, default: none), for a file system that both machines share.
+    ///
+    /// A server that was started without `--serve-artifacts` names a directory for the artifacts of each run. A server on
+    /// this machine may name any. From another machine, that would let whoever runs the server write files here, so artifacts
+    /// for any other directory wait in the journal, with one line that says so. The path should be absolute.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().local_artifacts_dir("/shared/mlflow/artifacts");
+    /// # let _ = config;
+    /// ```
+    pub fn local_artifacts_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.server.local_artifacts_dir = Some(directory.into());
+        self
+    }
 }
 
 impl ServerOptions {
@@ -148,6 +167,7 @@ impl ServerOptions {
             insecure_tls,
             server_cert,
             client_cert,
+            local_artifacts_dir,
         } = self;
         let line = |value| Ok(without_line_end(value));
         let secret = |value| Ok(Secret::new(without_line_end(value)));
@@ -195,6 +215,11 @@ impl ServerOptions {
                 .choose("MLFLOW_WORKSPACE")
                 .configured(workspace)
                 .variable(line)
+                .or_unset(),
+            local_artifacts_dir: resolver
+                .choose("MLFLOW_LOCAL_ARTIFACTS_DIR")
+                .configured(local_artifacts_dir)
+                .variable(path)
                 .or_unset(),
         }
     }

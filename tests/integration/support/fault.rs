@@ -67,8 +67,8 @@ pub(crate) enum To {
     Login,
     /// Status 307 to the URL that was requested.
     Itself,
-    /// Status 307 to the server behind the proxy: the only redirect that leads to an answer.
-    Server,
+    /// Status 307 to another URL of the proxy, which then answers: the only redirect that leads to an answer.
+    Answer,
 }
 
 impl Fault {
@@ -91,7 +91,7 @@ impl Fault {
             Self::Html => "html",
             Self::Redirect(To::Login) => "redirect to a login",
             Self::Redirect(To::Itself) => "redirect to itself",
-            Self::Redirect(To::Server) => "redirect to the server",
+            Self::Redirect(To::Answer) => "redirect to an answer",
             Self::Drip(_) => "drip",
             Self::DropAnswer => "drop the answer",
             Self::ResetAnswer => "reset the answer",

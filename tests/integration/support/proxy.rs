@@ -18,6 +18,9 @@ use tokio::net::TcpSocket;
 use super::fake_server::{Request, read_request};
 use super::fault::{Answer, Fault, To};
 
+/// Beginning of the paths to which [`To::Answer`] redirects.
+const REDIRECTED: &str = "/redirected";
+
 /// Longest time to retry binding the port after [`Fault::Refuse`].
 const BIND: Duration = Duration::from_secs(30);
 
@@ -134,6 +137,9 @@ impl Shared {
 
     /// Forwards one request, unless its fault withholds it, and writes the answer that the fault leaves.
     fn handle(&self, request: &Request, writer: &mut TcpStream) -> io::Result<After> {
+        if let Some(request) = before_redirect(request) {
+            return pass(writer, &self.answer(&request));
+        }
         let fault = self.choose(request);
         let answer = match fault {
             Some(fault) if !fault.acts() => None,
@@ -176,9 +182,7 @@ impl Shared {
                     &match to {
                         To::Login => Answer::redirect(302, "https://login.invalid/?back=x"),
                         To::Itself => Answer::redirect(307, path),
-                        To::Server => {
-                            Answer::redirect(307, &format!("http://{}{path}", self.server))
-                        }
+                        To::Answer => Answer::redirect(307, &format!("{REDIRECTED}{path}")),
                     },
                 )
             }
@@ -263,6 +267,16 @@ enum After {
     Close,
     Reset,
     Hang,
+}
+
+/// Returns the request as it was before it was redirected; `None` if it was not.
+fn before_redirect(request: &Request) -> Option<Request> {
+    let (method, path) = request.line.split_once(' ')?;
+    let line = format!("{method} {}", path.strip_prefix(REDIRECTED)?);
+    Some(Request {
+        line,
+        ..request.clone()
+    })
 }
 
 /// Writes an answer unchanged.

@@ -1,15 +1,16 @@
 //! Routing of artifacts: through the server's proxy, in parts by URLs that the server signs, to a directory of this
 //! host, or to a bucket.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, StatusCode};
 
 use super::error::{self, Cause, RequestError, Route};
 use super::http::{self, HttpClient};
 use super::multipart::{self, MultipartOutcome};
 use super::presigned::{BucketOutcome, UploadOwner};
+use super::redirects::Receiver;
 use super::server_info::ServerInfo;
 use super::upload::{self, UploadContent};
 use super::{
@@ -135,16 +136,16 @@ async fn put_in_directory(
     local_artifacts::write_artifact(&root, path, content).await
 }
 
-/// Returns the directory of the run's artifacts, if it means the same to this host and to the server.
+/// Returns the directory of the run's artifacts, if this program may [use](is_permitted) it.
 fn directory_on_this_host(http: &HttpClient, artifact_uri: &str) -> Result<PathBuf, StoreError> {
     let root = local_artifacts::uri_to_directory(artifact_uri)?;
-    if is_on_this_host(http.base_url(), &root) {
+    if is_permitted(http, &root) {
         return Ok(root);
     }
     Err(StoreError::Blocked {
         reason: format!(
-            "artifacts go to {}, which is a directory of the server's host and not of this one. Start \
-             the server with --serve-artifacts",
+            "the server wants artifacts in {}, a directory of its own machine. Start the server with --serve-artifacts or, if \
+             this machine has the same directory, set MLFLOW_LOCAL_ARTIFACTS_DIR to it or to one above it",
             root.display()
         )
         .into(),
@@ -327,8 +328,15 @@ async fn put_by_proxy(
         let request = http.request(Method::PUT, url);
         request.header(CONTENT_TYPE, content_type::header(path))
     };
-    let response =
-        upload::send_following_redirects(request, http.timeout(), &asked, url, content).await?;
+    let response = upload::send_following_redirects(
+        Receiver::TrackingServer,
+        request,
+        http.timeout(),
+        &asked,
+        url,
+        content,
+    )
+    .await?;
     let answer = http::read_success_body(Route::Artifacts, &asked, response);
     let body = time_limit::with_timeout(http.timeout(), &asked, answer).await?;
     // MLflow answers with an empty body or with `{}`. A server that answers anything else has not stored the
@@ -340,15 +348,10 @@ async fn put_by_proxy(
     }
 }
 
-/// Returns true if a path means the same to this host and to the server: if the server is local, or if the
-/// root of the server's artifacts exists on this host.
-pub(super) fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
-    // `<root>/<experiment>/<run>/artifacts`
-    is_loopback(server) || root.ancestors().nth(3).is_some_and(std::path::Path::is_dir)
-}
-
-/// Returns true if the server is reached without a network.
-pub(super) fn is_loopback(server: &Url) -> bool {
-    matches!(server.host_str(), Some("localhost" | "[::1]"))
-        || server.host_str().is_some_and(|h| h.starts_with("127."))
+/// Returns true if the server may have this program use a directory of this machine: if the server is on this machine, or
+/// the directory lies below the one that the user has named. Any other server could have files written or read anywhere.
+pub(super) fn is_permitted(http: &HttpClient, root: &Path) -> bool {
+    let is_plain = { root.components() }.all(|part| part != Component::ParentDir);
+    let is_named = { http.local_artifacts_dir() }.is_some_and(|named| root.starts_with(named));
+    is_plain && (http::is_loopback(http.base_url()) || is_named)
 }

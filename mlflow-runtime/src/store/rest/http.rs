@@ -1,7 +1,6 @@
 //! Sending of requests and reading of answers.
 //!
-//! - A redirect is followed only if it keeps method and body (307, 308). Otherwise a POST would arrive as an
-//!   empty GET.
+//! - Credentials and workspace go to the tracking server alone, and no [redirect](super::redirects) takes them elsewhere.
 //! - The number of bytes that are read of an answer is limited.
 //! - A request that is harmless when repeated is repeated once, without delay, if its connection broke. The
 //!   server closes idle connections after 5 s, and may be closing the very connection that the request uses.
@@ -10,7 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{self, Cause, RequestError, Route};
 use super::server_info::ServerInfo;
-use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
+use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
 use crate::percent_encoding::percent_decode;
 #[cfg(feature = "object-store")]
@@ -40,9 +39,6 @@ const MAX_RESPONSE_BYTES: usize = 32 << 20;
 /// Largest body of an answer with many records that is accepted: releases up to 3.1 send the whole history of
 /// a metric at once, some 100 bytes a point.
 pub(super) const MAX_LIST_BYTES: usize = 256 << 20;
-
-/// Largest number of redirects that one request follows.
-pub(super) const MAX_REDIRECTS: usize = 4;
 
 /// Property of a request that decides if it may be sent again when its outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +71,8 @@ pub(super) struct HttpClient {
     bucket_client: OnceCell<Client>,
     is_bucket_unavailable: Cell<bool>,
     multipart: MultipartUploads,
+    /// Directory below which a server on another machine may have artifacts written.
+    local_artifacts_dir: Option<PathBuf>,
     /// Abilities that the server has advertised, once it was asked.
     server_info: OnceCell<ServerInfo>,
     is_presigned_only: Cell<bool>,
@@ -101,16 +99,7 @@ impl HttpClient {
             check_header_value("the workspace (MLFLOW_WORKSPACE)", workspace)?;
         }
         let tls = tls::build_tracking_config(&options, base_url.scheme() == "https")?;
-        let follow = redirect::Policy::custom(|attempt| {
-            if is_body_preserving_redirect(attempt.status())
-                && attempt.previous().len() <= MAX_REDIRECTS
-            {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        });
-        let client = build_client(tls, options.connect_timeout, follow)?;
+        let client = build_client(tls, options.connect_timeout, redirects::policy())?;
         Ok(Self {
             client,
             base: base_url.as_str().trim_end_matches('/').to_owned(),
@@ -123,11 +112,23 @@ impl HttpClient {
             bucket_client: OnceCell::new(),
             is_bucket_unavailable: Cell::new(false),
             multipart: options.multipart,
+            local_artifacts_dir: options.local_artifacts_dir,
             server_info: OnceCell::new(),
             is_presigned_only: Cell::new(false),
             #[cfg(feature = "object-store")]
             object_storage: ObjectStorage::default(),
         })
+    }
+
+    /// Returns the directory below which a server on another machine may have artifacts written.
+    pub(super) fn local_artifacts_dir(&self) -> Option<&Path> {
+        self.local_artifacts_dir.as_deref()
+    }
+
+    /// Returns true if credentials go over a network without encryption.
+    pub(super) fn exposes_credentials(&self) -> bool {
+        let is_readable = self.base_url.scheme() == "http" && !is_loopback(&self.base_url);
+        is_readable && self.credentials.is_some()
     }
 
     /// Returns the tracking URI without credentials and trailing `/`.
@@ -398,11 +399,13 @@ impl HttpClient {
         self.is_presigned_only.get()
     }
 
-    /// Returns a request that carries our credentials if it goes to the server that they are for.
+    /// Returns a request that carries our credentials and workspace if it goes to the server that they are for.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         let ours = url.origin() == self.base_url.origin();
         let mut request = self.client.request(method, url);
-        if let Some(workspace) = &self.workspace {
+        if let Some(workspace) = &self.workspace
+            && ours
+        {
             request = request.header("X-MLFLOW-WORKSPACE", workspace);
         }
         match &self.credentials {
@@ -479,12 +482,10 @@ fn build_client(
         })
 }
 
-/// Returns true if this is the status of a redirect that keeps method and body.
-pub(super) fn is_body_preserving_redirect(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-    )
+/// Returns true if the server is reached without a network.
+pub(super) fn is_loopback(server: &Url) -> bool {
+    matches!(server.host_str(), Some("localhost" | "[::1]"))
+        || server.host_str().is_some_and(|h| h.starts_with("127."))
 }
 
 pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {

@@ -22,6 +22,7 @@ mod models;
 mod multipart;
 pub(super) mod open;
 mod presigned;
+mod redirects;
 mod server_info;
 mod time_limit;
 mod tls;
@@ -87,6 +88,8 @@ pub struct RestOptions {
     pub ca_bundle: Option<PathBuf>,
     /// PEM file with a client certificate and its key. Default: none.
     pub client_cert: Option<PathBuf>,
+    /// Directory of this machine below which a server on another machine may have artifacts written. Default: none.
+    pub local_artifacts_dir: Option<PathBuf>,
 }
 
 impl RestOptions {
@@ -103,6 +106,7 @@ impl RestOptions {
             insecure_tls: false,
             ca_bundle: None,
             client_cert: None,
+            local_artifacts_dir: None,
         }
     }
 }
@@ -167,6 +171,11 @@ pub struct RestStore {
 }
 
 impl RestStore {
+    /// Returns true if credentials go over a network without encryption.
+    fn exposes_credentials(&self) -> bool {
+        self.http.exposes_credentials()
+    }
+
     /// Creates a store for the server. Sends nothing yet.
     ///
     /// # Errors
@@ -329,7 +338,7 @@ impl Store for RestStore {
     }
 
     fn concurrent_uploads(&self) -> usize {
-        if artifact::is_loopback(self.http.base_url()) {
+        if http::is_loopback(self.http.base_url()) {
             LOOPBACK_CONCURRENT_UPLOADS
         } else {
             CONCURRENT_UPLOADS

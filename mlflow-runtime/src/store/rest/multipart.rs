@@ -21,6 +21,7 @@ use serde::Deserialize;
 use super::error::{RequestError, Route};
 use super::http::{self, HttpClient, Idempotency};
 use super::json::MultipartPart;
+use super::redirects::Receiver;
 use super::upload::{self, UploadContent};
 use super::{StoreError, StoredRun, artifact_url, json, presigned, time_limit};
 
@@ -192,7 +193,15 @@ impl Target<'_> {
         let client = self.http.bucket_client(url.scheme() == "https")?;
         let request = |url| client.put(url).headers(headers.clone());
         let timeout = self.http.timeout();
-        let sent = upload::send_following_redirects(request, timeout, &asked, url, content).await;
+        let sent = upload::send_following_redirects(
+            Receiver::Bucket,
+            request,
+            timeout,
+            &asked,
+            url,
+            content,
+        )
+        .await;
         self.http.set_bucket_unavailable(sent.is_err());
         let response = sent?;
         let etag = response.headers().get(ETAG).cloned();

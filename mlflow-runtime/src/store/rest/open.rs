@@ -7,9 +7,13 @@ use crate::config::Settings;
 use crate::config::destination::ServerUri;
 use crate::config::server::{Login, Tls};
 use crate::secret::Secret;
+use crate::warnings::warn_user;
 
 /// Set once the user has been warned that certificates are not checked.
 static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
+
+/// Set once the user has been warned that credentials are sent without encryption.
+static EXPOSED_CREDENTIALS_WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Returns the store of the server at `uri`, with the settings of the process.
 pub(in crate::store) fn open(
@@ -45,5 +49,15 @@ pub(in crate::store) fn open(
     options.insecure_tls = insecure;
     options.ca_bundle = ca_bundle;
     options.client_cert = client_cert;
-    RestStore::new(options)
+    options
+        .local_artifacts_dir
+        .clone_from(&settings.server.local_artifacts_dir);
+    let store = RestStore::new(options)?;
+    if store.exposes_credentials() && !EXPOSED_CREDENTIALS_WARNED.swap(true, Ordering::Relaxed) {
+        warn_user(format_args!(
+            "the password or token for {uri} is sent without encryption, so that anyone on the way can read it; use an https:// \
+             address as the tracking URI"
+        ));
+    }
+    Ok(store)
 }

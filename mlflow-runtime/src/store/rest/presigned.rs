@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::error::{RequestError, Route};
 use super::http::{self, HttpClient, Idempotency};
+use super::redirects::Receiver;
 use super::upload::{self, UploadContent};
 use super::{StoreError, StoredRun, content_type, json, time_limit};
 use crate::model::limits;
@@ -97,8 +98,15 @@ pub(super) async fn upload_to_bucket(
     let client = http.bucket_client(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
-    let sent =
-        upload::send_following_redirects(request, http.timeout(), &asked, url, content).await;
+    let sent = upload::send_following_redirects(
+        Receiver::Bucket,
+        request,
+        http.timeout(),
+        &asked,
+        url,
+        content,
+    )
+    .await;
     // Answers of the tracking server show nothing about the bucket, so `ping_artifacts` needs this record.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);

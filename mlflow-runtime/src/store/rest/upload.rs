@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use reqwest::header::{CONTENT_LENGTH, LOCATION};
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{RequestBuilder, Response, Url};
 
+use super::redirects::{MAX_REDIRECTS, Receiver};
 use super::{ArtifactContent, StoreError, http};
 use crate::store::local_artifacts;
 use crate::store::upload_progress::TrackedUpload;
@@ -116,9 +117,10 @@ impl<'a> UploadContent<'a> {
     }
 }
 
-/// Sends the content with a request to `url`, and follows redirects. `timeout` is the longest time that the
+/// Sends the content with a request to `url`, and follows redirects of the receiver. `timeout` is the longest time that the
 /// upload may make no progress. `asked` names the request.
 pub(super) async fn send_following_redirects(
+    receiver: Receiver,
     request: impl Fn(Url) -> RequestBuilder,
     timeout: Duration,
     asked: &str,
@@ -127,28 +129,14 @@ pub(super) async fn send_following_redirects(
 ) -> Result<Response, StoreError> {
     let mut response = send_with_retry(&request, timeout, asked, &url, content).await?;
     // The client itself follows redirects only for bodies that it can copy.
-    for _ in 0..http::MAX_REDIRECTS {
-        let Some(target) = redirect_target(&response, &url) else {
+    for _ in 0..MAX_REDIRECTS {
+        let Some(target) = receiver.redirect_target(&response, &url) else {
             break;
         };
         url = target;
         response = send_with_retry(&request, timeout, asked, &url, content).await?;
     }
     Ok(response)
-}
-
-/// Returns the URL that an answer redirects the request to. Returns `None` unless the redirect keeps method
-/// and body, and does not leave an encrypted connection.
-pub(super) fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
-    if !http::is_body_preserving_redirect(response.status()) {
-        return None;
-    }
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    let target = from.join(location).ok()?;
-    // Never redirected from an encrypted connection to an unencrypted one.
-    let is_as_safe =
-        target.scheme() == "https" || (target.scheme() == "http" && from.scheme() == "http");
-    is_as_safe.then_some(target)
 }
 
 /// Returns the answer to an upload, which is tried once more if the connection broke.

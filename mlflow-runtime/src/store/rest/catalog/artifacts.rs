@@ -21,7 +21,8 @@ use crate::store::rest::error::{self, Cause, RequestError, Route};
 use crate::store::rest::http::{self, Idempotency};
 use crate::store::rest::json::{RunResponse, to_json};
 use crate::store::rest::models::ModelResponse;
-use crate::store::rest::{artifact, artifact_url, presigned, time_limit, upload};
+use crate::store::rest::redirects::{MAX_REDIRECTS, Receiver};
+use crate::store::rest::{artifact, artifact_url, presigned, time_limit};
 use crate::store::{ByteSink, ClientError, StoredRun, local_artifacts, uri};
 
 /// Run or logged model that has artifacts, by its id.
@@ -147,7 +148,7 @@ pub(super) async fn read(
         artifact_url::proxied_url(api.http.base_url(), &run.artifact_uri, path)?
     } else {
         if let Ok(root) = local_artifacts::uri_to_directory(&run.artifact_uri)
-            && artifact::is_on_this_host(api.http.base_url(), &root)
+            && artifact::is_permitted(&api.http, &root)
             && download::read_file(&root.join(Path::new(path)), &asked, sink)?
         {
             return Ok(());
@@ -244,8 +245,8 @@ async fn read_from_bucket(
                 .map_err(|error| http::classify_send_error(asked, error))
         };
         let response = time_limit::with_timeout(timeout, asked, opening).await?;
-        match upload::redirect_target(&response, &url) {
-            Some(target) if redirects < http::MAX_REDIRECTS => url = target,
+        match Receiver::Bucket.redirect_target(&response, &url) {
+            Some(target) if redirects < MAX_REDIRECTS => url = target,
             _ => break response,
         }
         redirects += 1;

@@ -1,0 +1,200 @@
+//! What goes to which server: neither a redirect nor a server on another machine takes anything to a place that the user has
+//! not named, and credentials that can be read on their way are told.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::support::fake_mlflow::FakeMlflow;
+use crate::support::fake_server::{FakeServer, Reply, Request};
+use crate::support::program::{Ended, Folder};
+
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+const SECRET: &str = "tok-9f27c1";
+
+/// Address of a server on another machine, which is reached through a proxy.
+const DISTANT: &str = "http://mlflow.example.com";
+
+const EXPOSED: &str = "is sent without encryption";
+
+/// Runs a program that logs a param and an artifact, and ends within a second if nothing is delivered.
+fn log(folder: &Folder, environment: &[(&str, &str)]) -> Ended {
+    let script = ["start r", "param lr 0.1", "text notes.txt hello", "end r"];
+    let mut environment = environment.to_vec();
+    environment.push(("MLFLOW_EXIT_TIMEOUT", "10"));
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(ended.success, "{}", ended.stderr);
+    ended
+}
+
+fn is_artifact(request: &Request) -> bool {
+    request.line.contains("/mlflow-artifacts/")
+}
+
+/// Starts a server that has runs, and answers what `reply` leaves to it.
+fn serve(reply: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> FakeServer {
+    let mlflow = Arc::new(FakeMlflow::default());
+    FakeServer::start(move |request, _| {
+        let other = reply(request);
+        other.unwrap_or_else(|| mlflow.answer(request))
+    })
+}
+
+/// Starts a server that keeps what it gets, and the header with a redirect to it.
+fn thief() -> (FakeServer, String) {
+    let thief = FakeServer::start(|_, _| Reply::json("{}"));
+    let location = format!("Location: {}/api\r\n", thief.url());
+    (thief, location)
+}
+
+#[test]
+fn a_redirect_takes_no_request_to_another_server() {
+    for status in [301, 302, 303, 307, 308] {
+        let (thief, location) = thief();
+        let server =
+            FakeServer::start(move |_, _| Reply::Answer(status, location.clone(), String::new()));
+        let folder = Folder::new();
+        let ended = log(
+            &folder,
+            &[
+                ("MLFLOW_TRACKING_URI", &server.url()),
+                ("MLFLOW_TRACKING_TOKEN", SECRET),
+                ("MLFLOW_WORKSPACE", "vision"),
+                ("MLFLOW_EXIT_TIMEOUT", "1"),
+            ],
+        );
+        assert!(!server.requests().is_empty());
+        let stolen = thief.requests();
+        assert!(stolen.is_empty(), "{status}: {}", stolen[0].line);
+        assert_eq!(folder.journals_left(), 1, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_redirect_takes_no_artifact_to_another_server() {
+    let (thief, location) = thief();
+    let server = serve(move |request| {
+        is_artifact(request).then(|| Reply::Answer(307, location.clone(), String::new()))
+    });
+    let folder = Folder::new();
+    log(
+        &folder,
+        &[
+            ("MLFLOW_TRACKING_URI", &server.url()),
+            ("MLFLOW_WORKSPACE", "vision"),
+        ],
+    );
+    assert!(server.requests().iter().any(is_artifact));
+    assert!(thief.requests().is_empty());
+    assert_eq!(folder.journals_left(), 1, "the artifact waits");
+}
+
+/// Lets a server, which is reached through a proxy as if it was on another machine, name `root` for artifacts.
+fn name_directory(server_url: &str, root: &Path, allowed: Option<&Path>) -> (Folder, Ended) {
+    let named = format!("file://{}", root.display());
+    let server = serve(move |request| {
+        let answer = match request.line.ends_with("runs/create") {
+            true => Some(
+                r#"{"run": {"info": {"run_id": "1f", "run_uuid": "1f", "run_name": "r", "experiment_id": "1",
+                "status": "RUNNING", "artifact_uri": "ROOT", "lifecycle_stage": "active"}, "data": {}}}"#,
+            ),
+            false
+                if request.line.ends_with("log-batch") || request.line.ends_with("runs/update") =>
+            {
+                Some("{}")
+            }
+            false => None,
+        };
+        answer.map(|answer| Reply::json(&answer.replace("ROOT", &named)))
+    });
+    let folder = Folder::new();
+    let own = server.url();
+    let mut environment = vec![
+        (
+            "MLFLOW_TRACKING_URI",
+            if server_url.is_empty() {
+                &*own
+            } else {
+                server_url
+            },
+        ),
+        ("HTTP_PROXY", &*own),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    let allowed = allowed.map(|path| path.display().to_string());
+    if let Some(allowed) = &allowed {
+        environment.push(("MLFLOW_LOCAL_ARTIFACTS_DIR", allowed));
+    }
+    let ended = log(&folder, &environment);
+    assert!(!server.requests().is_empty(), "{}", ended.stderr);
+    (folder, ended)
+}
+
+/// Regression: any server could have files written wherever the user may write.
+#[test]
+fn a_server_on_another_machine_has_no_file_written_here() {
+    let home = Folder::new();
+    // The former rule let a directory pass whose third parent exists.
+    let keys = home.path().join(".ssh/1/2/artifacts");
+    fs::create_dir_all(home.path().join(".ssh")).unwrap();
+    let elsewhere = home.path().join("shared");
+    let up = home.path().join("shared/../.ssh");
+    for (root, allowed) in [
+        (&keys, None),
+        (&keys, Some(&*elsewhere)),
+        (&up, Some(&*elsewhere)),
+    ] {
+        let (folder, ended) = name_directory(DISTANT, root, allowed);
+        let written: Vec<_> = fs::read_dir(home.path().join(".ssh")).unwrap().collect();
+        assert!(written.is_empty(), "{written:?}");
+        assert!(!elsewhere.exists());
+        assert_eq!(folder.journals_left(), 1, "the artifact waits");
+        let told = "set MLFLOW_LOCAL_ARTIFACTS_DIR to it or to one above it";
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_directory_that_the_user_has_named_is_written_to() {
+    let home = Folder::new();
+    let root = home.path().join("shared/1/1f/artifacts");
+    for (url, allowed) in [(DISTANT, Some(home.path())), ("", None)] {
+        let (folder, ended) = name_directory(url, &root, allowed);
+        assert_eq!(
+            fs::read_to_string(root.join("notes.txt")).unwrap(),
+            "hello",
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+        fs::remove_dir_all(home.path().join("shared")).unwrap();
+    }
+}
+
+#[test]
+fn credentials_that_can_be_read_on_their_way_are_told_once() {
+    let server = serve(|_| None);
+    let proxy = [("HTTP_PROXY", &*server.url()), ("NO_PROXY", "127.0.0.1")]
+        .map(|(name, value)| (name, value.to_owned()));
+    let proxy = proxy.each_ref().map(|(name, value)| (*name, &**value));
+    let with_login = DISTANT.replace("http://", &format!("http://ada:{SECRET}@"));
+    let token = ("MLFLOW_TRACKING_TOKEN", SECRET);
+    let own = server.url();
+    for (uri, login, is_told) in [
+        (DISTANT, Some(token), true),
+        (&with_login, None, true),
+        (DISTANT, None, false),
+        (&own, Some(token), false),
+    ] {
+        let mut environment = vec![proxy[0], proxy[1], ("MLFLOW_TRACKING_URI", uri)];
+        environment.extend(login);
+        let ended = log(&Folder::new(), &environment);
+        let lines = ended.stderr.matches(EXPOSED).count();
+        // The programs of the tests print what subscribers get, too.
+        assert_eq!(lines > 0, is_told, "{uri}: {}", ended.stderr);
+        assert!(lines <= 2, "{}", ended.stderr);
+        assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
+    }
+}
