@@ -148,7 +148,7 @@ pub(super) async fn read(
         artifact_url::proxied_url(api.http.base_url(), &run.artifact_uri, path)?
     } else {
         if let Ok(root) = local_artifacts::uri_to_directory(&run.artifact_uri)
-            && artifact::is_permitted(&api.http, &root)
+            && artifact::is_permitted(api.http, &root)
             && download::read_file(&root.join(Path::new(path)), &asked, sink)?
         {
             return Ok(());
