@@ -290,9 +290,9 @@ fn small_runs_go_out_side_by_side_each_in_its_order() {
         assert_eq!(run.points.len(), 4, "{run:?}");
         assert_eq!(run.tags.get("mlflow.parentRunId"), Some(parent));
         numbers.insert(&run.params["number"]);
-        // What the program wrote of a run while the journal was read comes with the next reading.
+        // The values that the program logs while the journal is read come with the next reading.
         let mut changes = mlflow.changes(id);
-        changes.dedup();
+        changes.dedup_by(|next, one| *next == Change::Logged && next == one);
         assert_eq!(changes, [Change::Created, Change::Logged, Change::Ended]);
     }
     assert_eq!(numbers.len(), RUNS);

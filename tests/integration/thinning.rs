@@ -1,7 +1,12 @@
 //! Points that are left out of the metrics on request: the metrics and the files of a run hold together all that was logged.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
+use crate::support::fake_mlflow::FakeMlflow;
+use crate::support::fake_server::{FakeServer, Reply, Request};
 use crate::support::mlflow::{Server, python};
 use crate::support::program::{Ended, Folder};
 use crate::support::unique;
@@ -115,8 +120,9 @@ fn a_server_gets_few_points_and_a_file_with_all_others() {
     assert_eq!([first, second], ["flushed true"; 2]);
     assert!(!gathering.starts_with("health queued 0 "), "{gathering}");
     assert!(done.starts_with("health queued 0 "), "{done}");
-    let told = "more than 10 a second each, and are in files below thinned_metrics of their runs";
-    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let line = "metric points go into files below thinned_metrics of their runs and not into the metrics, as \
+                MLFLOW_METRIC_MAX_POINTS_PER_SECOND is 10";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
 }
 
 #[test]
@@ -199,8 +205,119 @@ fn what_a_killed_program_has_left_out_may_be_shipped_by_one_that_leaves_nothing_
     assert_eq!(metrics, &json!([COUNT, 0, COUNT, (COUNT - 1) as f64]));
 }
 
+/// Server whose runs and artifacts can be made unavailable.
+struct Unreliable {
+    mlflow: Arc<FakeMlflow>,
+    server: FakeServer,
+    is_down: Arc<AtomicBool>,
+    takes_no_files: Arc<AtomicBool>,
+}
+
+impl Unreliable {
+    fn start() -> Self {
+        let mlflow: Arc<FakeMlflow> = Arc::default();
+        let (is_down, takes_no_files): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let (own, down, no_files) = (
+            Arc::clone(&mlflow),
+            Arc::clone(&is_down),
+            Arc::clone(&takes_no_files),
+        );
+        let server = FakeServer::start(move |request, _| {
+            if down.load(Ordering::SeqCst) {
+                return Reply::Close;
+            }
+            match is_file(request) {
+                true if no_files.load(Ordering::SeqCst) => Reply::status(500, "{}"),
+                true => Reply::json("{}"),
+                false => own.answer(request),
+            }
+        });
+        Self {
+            mlflow,
+            server,
+            is_down,
+            takes_no_files,
+        }
+    }
+
+    /// Returns the number of points of the run with this name, and its status.
+    fn run(&self, name: &str) -> (usize, String) {
+        let runs = self.mlflow.runs();
+        let run = runs.values().find(|run| run.name == name).expect("the run");
+        (run.points.len(), run.status.clone())
+    }
+
+    /// Returns the files of points that were uploaded.
+    fn files(&self) -> Vec<Vec<u8>> {
+        let requests = self.server.requests().into_iter();
+        requests
+            .filter(is_file)
+            .map(|request| request.body)
+            .collect()
+    }
+}
+
+fn is_file(request: &Request) -> bool {
+    request.line.contains("/mlflow-artifacts/") && request.line.contains("thinned_metrics/")
+}
+
+/// Regression: what a process left of a run that it had ended was sent to the server point by point.
 #[test]
-fn a_rate_that_is_none_is_told_and_ignored() {
+fn a_backlog_of_an_ended_run_is_thinned_by_the_next_program() {
+    let (unreliable, folder) = (Unreliable::start(), Folder::new());
+    let url = unreliable.server.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*url),
+        (RATE, "10"),
+        ("MLFLOW_EXIT_TIMEOUT", "1"),
+    ];
+    unreliable.is_down.store(true, Ordering::SeqCst);
+    let script = ["start backlog", "points loss 0 30000", "end backlog"];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(ended.stderr.contains("wait in"), "{}", ended.stderr);
+    unreliable.is_down.store(false, Ordering::SeqCst);
+    let next = folder.run(NUMBERS, &["next", "0", "1"], &environment[..2]);
+    assert_eq!(folder.journals_left(), 0, "{}", next.stderr);
+    let (points, status) = unreliable.run("backlog");
+    assert_eq!(status, "FINISHED");
+    assert!(points > BURST && points < 15_000, "{points}");
+    let files = unreliable.files();
+    assert!(!files.is_empty() && files.iter().all(|file| file.starts_with(b"PAR1")));
+}
+
+#[test]
+fn a_file_that_the_server_does_not_take_waits_and_its_run_ends() {
+    let (unreliable, folder) = (Unreliable::start(), Folder::new());
+    let url = unreliable.server.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*url),
+        (RATE, "10"),
+        ("MLFLOW_EXIT_TIMEOUT", "2"),
+    ];
+    unreliable.takes_no_files.store(true, Ordering::SeqCst);
+    let script = ["start thinned", "points loss 0 30000", "end thinned"];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    let (points, status) = unreliable.run("thinned");
+    assert_eq!(status, "FINISHED", "{}", ended.stderr);
+    // The file counts as all of its points.
+    let waiting = format!("mlflow: {} values wait in", 30_000 - points + 1);
+    assert!(
+        ended.stderr.contains(&waiting),
+        "{waiting}: {}",
+        ended.stderr
+    );
+    unreliable.takes_no_files.store(false, Ordering::SeqCst);
+    let next = folder.run(NUMBERS, &["next", "0", "1"], &environment[..2]);
+    assert_eq!(folder.journals_left(), 0, "{}", next.stderr);
+    assert_eq!(
+        unreliable.run("thinned").0,
+        points,
+        "what is in the file is not sent again"
+    );
+}
+
+#[test]
+fn a_rate_that_is_none_is_reported_and_ignored() {
     for rate in ["0", "-2", "many", "inf"] {
         let folder = Folder::new();
         let environment = [(RATE, rate)];

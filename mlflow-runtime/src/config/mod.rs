@@ -255,13 +255,14 @@ impl Config {
     ///
     /// The first 1,000 points of a metric, and later bursts of as many after a pause, go to the store whole, so that short
     /// runs are complete. Of a metric that is logged faster for longer, points at even distances go to the store, by the times
-    /// at which they were logged, and the last one when its run ends. Those that are left out are in files
+    /// at which they were logged, and the last one whenever a file is written. Numbers that tracked functions return always go there. Those that are left out are in files
     /// `thinned_metrics/*.parquet` of the run, with the columns `key`, `step`, `timestamp` and `value`: the points of the
     /// metrics and of these files are all that was logged. [`Health::thinned`](crate::Health::thinned) counts what was left
-    /// out, and a line on stderr tells it at the end of the process.
+    /// out, and a line on stderr reports it at the end of the process.
     ///
-    /// Points that are left out wait in the journal until there are 262,144 of their run, or the run ends. They count as
-    /// queued until then, and [`flush`](crate::flush) does not wait for them.
+    /// Points that are left out wait in the journal until there are 262,144 of their run, fewer if many runs are open, or the
+    /// run ends. They count as queued until then, and [`flush`](crate::flush) does not wait for them. A process whose journal
+    /// is in memory leaves nothing out.
     ///
     /// ```
     /// let config = mlflow::Config::new().metric_max_points_per_second(10.0);

@@ -620,6 +620,12 @@ impl Journal {
         self.deferred_warnings.emit();
     }
 
+    /// Counts metrics whose copies somebody else has deleted or damaged as dropped.
+    pub(crate) fn count_removed_copies(&self, values: u64) {
+        self.count_dropped(DropReason::Removed, values);
+        self.deferred_warnings.emit();
+    }
+
     /// Removes a segment whose file somebody else has deleted, and counts all of its values but the first
     /// `read` as dropped. Returns false, and does nothing, if the file is there.
     pub(crate) fn retire_removed(&self, segment: &Arc<Segment>, read: u64) -> bool {

@@ -8,6 +8,7 @@ pub(crate) mod key_names;
 pub(crate) mod limits;
 pub(crate) mod logged_model;
 pub(crate) mod metric_key;
+pub(crate) mod metric_rank;
 pub(crate) mod mlmodel;
 pub(crate) mod model_metric;
 pub(crate) mod point_rate;
@@ -22,6 +23,7 @@ pub(crate) use artifact_kind::{ArtifactKind, ImageForm, PathNamespace, TableChun
 pub(crate) use artifact_kind::{ImageLayout, ImagePlace};
 pub use dataset::InputDataset;
 pub use logged_model::{ModelStatus, NewModel, Registration, StoredModel};
+pub(crate) use metric_rank::MetricRank;
 pub use model_metric::{DatasetId, ModelMetric};
 pub(crate) use point_rate::PointRate;
 pub(crate) use run_identity::{Role, RunIdentity};

@@ -16,11 +16,11 @@ impl PointRate {
         is_usable.then_some(Self { points_per_second })
     }
 
-    /// Returns the least mean time between two points of a metric, in ms: at least 1, as times of points have no fractions.
-    pub(crate) fn interval_ms(self) -> i64 {
+    /// Returns the least mean time between two points of a metric, in µs, at least 1.
+    pub(crate) fn interval_us(self) -> i64 {
         // A float that is too large becomes the greatest integer.
         #[allow(clippy::cast_possible_truncation)]
-        let interval = (1000.0 / self.points_per_second).ceil() as i64;
+        let interval = (1e6 / self.points_per_second).ceil() as i64;
         interval.max(1)
     }
 }
@@ -37,16 +37,17 @@ mod tests {
 
     #[test]
     fn a_rate_gives_the_time_between_two_points() {
-        for (rate, interval_ms) in [
-            (1.0, 1000),
-            (10.0, 100),
-            (0.1, 10_000),
-            (3.0, 334),
+        for (rate, interval_us) in [
+            (1.0, 1_000_000),
+            (10.0, 100_000),
+            (0.1, 10_000_000),
+            (3.0, 333_334),
+            (5000.0, 200),
             (1e9, 1),
             (f64::MIN_POSITIVE, i64::MAX),
         ] {
             let rate = PointRate::new(rate).expect("a rate");
-            assert_eq!(rate.interval_ms(), interval_ms, "{rate}");
+            assert_eq!(rate.interval_us(), interval_us, "{rate}");
         }
     }
 

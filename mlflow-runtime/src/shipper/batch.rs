@@ -353,6 +353,21 @@ impl ReadBatch {
 }
 
 impl RunBatch {
+    /// Creates the batch of metrics that are no entries of a journal, or not counted as such.
+    pub(in crate::shipper) fn of_metrics(run: u32, metrics: Vec<Metric>) -> Self {
+        Self {
+            run,
+            metrics,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the metrics that are sent.
+    pub(in crate::shipper) fn sent_metrics(&self) -> &[Metric] {
+        let sent = self.metrics.get(..self.sent.metrics);
+        sent.unwrap_or(&self.metrics)
+    }
+
     pub(in crate::shipper) fn push_event(&mut self, sequence: u64, event: RunEvent) {
         self.events.push((sequence, event));
     }

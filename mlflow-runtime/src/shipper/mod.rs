@@ -329,7 +329,9 @@ impl Shipper {
 
     /// Writes files of the points that are left out of this process's open runs, as it is about to end.
     async fn finish_thinned_runs(&mut self) -> Result<(), Halt> {
-        self.delivery.finish_thinned_runs(&mut self.live).await
+        let finished = self.delivery.finish_thinned_runs(&mut self.live).await;
+        self.update_blocked_counts();
+        finished
     }
 
     /// Sends the deferred artifacts that are due and all console logs. Returns true if nothing is left but

@@ -68,9 +68,9 @@ pub(crate) struct Stats {
     pub(crate) retried: Counter,
     /// Requests for values that are in flight at once while many wait.
     pub(crate) concurrent_requests: Gauge,
-    /// Points of this process's journal that were left out of the metrics, on request.
+    /// Points that were left out of the metrics, on request, those of orphaned journals included.
     pub(crate) thinned: Counter,
-    /// Those of them that wait in the journal for their file, and are not settled.
+    /// Points that are left out of the metrics, and gather in this process's journal for their file.
     pub(crate) thinned_waiting: Gauge,
     /// Artifacts that are being uploaded.
     pub(crate) uploads: Arc<Uploads>,

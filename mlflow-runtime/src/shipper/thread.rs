@@ -238,13 +238,9 @@ impl Worker {
         );
         self.make_retries_due(shipper, ticket, now);
         let step = shipper.step().await?;
-        if self.flush_queue.is_exiting() {
-            shipper.finish_thinned_runs().await?;
-        }
         let shipped = shipper.delivery.deliver_deferred(&mut shipper.live).await;
         shipper.update_blocked_counts();
         shipped?;
-        let is_retry_left = shipper.has_retryable();
         let is_more_to_read = matches!(step, StepOutcome::More | StepOutcome::Stalled);
         let are_consoles_sent = self
             .send_due_consoles(shipper, ticket, !is_more_to_read)
@@ -252,10 +248,13 @@ impl Worker {
         if is_more_to_read {
             return Ok(step);
         }
+        if self.flush_queue.is_exiting() {
+            shipper.finish_thinned_runs().await?;
+        }
         // A reading that began after the flush was requested contains all values of the flush, even if more
         // values are logged meanwhile.
         let is_read = step == StepOutcome::Idle || shipper.is_fresh;
-        let is_flushed = is_read && are_consoles_sent && !is_retry_left;
+        let is_flushed = is_read && are_consoles_sent && !shipper.has_retryable();
         if is_read {
             self.orphan_scan
                 .scan_for_flush(ticket, shipper, &self.settings, &self.journal);

@@ -138,14 +138,14 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     if let Some(rate) = tracker.settings().point_rate
         && let thinned @ 1.. = tracker.stats.thinned.get()
     {
-        let (points, are) = if thinned == 1 {
-            ("point was", "is")
+        let points = if thinned == 1 {
+            "point goes"
         } else {
-            ("points were", "are")
+            "points go"
         };
         write_stderr_line(&format!(
-            "mlflow: {thinned} metric {points} left out of the metrics, more than {rate} a second each, and {are} in files \
-             below thinned_metrics of their runs"
+            "mlflow: {thinned} metric {points} into files below thinned_metrics of their runs and not into the metrics, as \
+             MLFLOW_METRIC_MAX_POINTS_PER_SECOND is {rate}"
         ));
     }
     print_kept(tracker);

@@ -86,9 +86,9 @@ pub struct Health {
     /// finds out how many raise the rate of delivery to a server. 0 before the store is opened, and 1 for a file or a
     /// database.
     pub concurrent_requests: u64,
-    /// Metric points of this process that were left out of the runs' metrics, as
-    /// [`metric_max_points_per_second`](crate::Config::metric_max_points_per_second) asks for. Such a point counts as queued
-    /// until the file that holds it is delivered, or waits as an artifact.
+    /// Metric points that were left out of the runs' metrics, as
+    /// [`metric_max_points_per_second`](crate::Config::metric_max_points_per_second) asks for, including those of processes
+    /// that have ended. Such a point counts as queued until the file that holds it is delivered.
     pub thinned: u64,
     /// Directory of this process's journal; `None` if the journal is in memory or not created yet.
     pub journal: Option<PathBuf>,

@@ -162,7 +162,7 @@ impl Delivery {
             if !run_batch.artifacts.is_empty()
                 || run_batch.doubtful_count > 0
                 || with_console.contains(&number)
-                || reader.thinned.has_run(number)
+                || reader.thinned.has_waiting(number)
                 || reader.parked.blocking_run(&reader.runs, number).is_some()
             {
                 continue;

@@ -57,6 +57,7 @@ impl Delivery {
             run_number: run_batch.run,
             run: run.clone(),
             artifact,
+            values: 1,
             stuck,
             backoff,
             due: Instant::now() + delay.unwrap_or_default(),
@@ -106,6 +107,26 @@ impl Delivery {
         }
         reader.settle();
         Ok(())
+    }
+
+    /// Tries the artifacts that were deferred last, `count` of them, unless the artifact store is unavailable.
+    pub(in crate::shipper) async fn deliver_last_deferred(
+        &mut self,
+        reader: &mut JournalReader,
+        count: usize,
+    ) -> Result<(), Halt> {
+        if reader.deferred.is_store_unavailable() {
+            return Ok(());
+        }
+        let waiting = &mut reader.deferred.waiting;
+        let round: Vec<_> = waiting
+            .split_off(waiting.len().saturating_sub(count))
+            .into();
+        let uploads: Vec<_> = { round.iter() }
+            .map(|one| (&one.run, slice::from_ref(&one.artifact)))
+            .collect();
+        let outcomes = self.upload_artifacts(&uploads).await;
+        self.settle_deferred_round(reader, round, outcomes)
     }
 
     fn settle_deferred_round(
@@ -178,17 +199,22 @@ impl Delivery {
         let DeferredArtifact {
             run_number: number,
             artifact,
+            values,
             segments,
             ..
         } = deferred;
         reader.release_segments(&segments);
         self.update_blocked_counts(reader);
         if let Some(reason) = refused {
-            self.count_refused(reader, 1);
-            self.keep_refused(reader, number, vec![Rejection::artifact(artifact, reason)]);
+            self.count_refused(reader, values);
+            let kept =
+                self.keep_refused(reader, number, vec![Rejection::artifact(artifact, reason)]);
+            if kept > 0 {
+                self.stats().rejected_kept.add(values.saturating_sub(1));
+            }
             return;
         }
-        self.count_delivered(reader, 1);
+        self.count_delivered(reader, values);
         if let ArtifactBytes::File(file) = artifact.bytes {
             reader.delete_when_unpinned(file, segments);
         }

@@ -30,7 +30,6 @@ use crate::shipper::deliver::models::KnownModels;
 use crate::shipper::deliver::run_groups::{Choice, GroupOutcome};
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
-use crate::shipper::queue::thinned_points::ThinnedRun;
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{BatchLimits, Store, StoreError, StoredRun};
@@ -354,14 +353,10 @@ impl Delivery {
         self.deliver_batches(reader, &run, run_batch, part).await?;
         self.deliver_artifacts(reader, &run, run_batch, part)
             .await?;
-        let thinned = reader.thinned.get(run_batch.run);
-        if run_batch.end.is_some() || thinned.is_some_and(ThinnedRun::is_full) {
-            self.write_points_file(reader, &run, run_batch.run).await?;
+        if run_batch.end.is_some() || reader.thinned.is_full(run_batch.run) {
+            self.write_points_files(reader, &run, run_batch.run).await?;
         }
         if let Some((status, end_time_ms)) = run_batch.end {
-            if reader.deferred.has_run(run_batch.run) {
-                self.deliver_deferred(reader).await?;
-            }
             self.deliver_last_lines(reader, run_batch.run).await;
             let (role, is_live) = (reader.runs.role(run_batch.run), reader.is_live());
             match self.end_run(&run, role, is_live, status, end_time_ms).await {
@@ -444,9 +439,7 @@ impl Delivery {
         if reader.is_live() {
             self.stats.blocked.set(reader.blocked_entries());
             self.stats.blocked_consoles.set(reader.blocked_consoles());
-            self.stats
-                .thinned_waiting
-                .set(reader.thinned.waiting_points());
+            self.stats.thinned_waiting.set(reader.gathering_points());
         }
     }
 
@@ -465,7 +458,8 @@ impl Delivery {
         }
     }
 
-    async fn deliver_batches(
+    /// Sends the params, tags and metrics of a batch that are not sent.
+    pub(in crate::shipper) async fn deliver_batches(
         &mut self,
         reader: &mut JournalReader,
         run: &StoredRun,
@@ -672,15 +666,16 @@ impl Delivery {
         rejected.add(values);
     }
 
-    /// Keeps entries that the store has rejected for good, and logs a warning, once for each key.
+    /// Keeps entries that the store has rejected for good, and logs a warning, once for each key. Returns the number of
+    /// entries that are kept.
     pub(in crate::shipper) fn keep_refused(
         &mut self,
         reader: &mut JournalReader,
         run: u32,
         refused: Vec<Rejection>,
-    ) {
+    ) -> usize {
         if refused.is_empty() {
-            return;
+            return 0;
         }
         for one in &refused {
             let (kind, key) = one.kind_and_key();
@@ -704,6 +699,7 @@ impl Delivery {
                 "values that the store has rejected for good cannot be saved for mlflow::resend_rejected; they are only counted"
             );
         }
+        kept.entries
     }
 
     /// Warns, once for each reason, that a run or artifact waits by itself. A failing request is warned about

@@ -10,31 +10,41 @@
 //! | `timestamp` | `timestamp[ms, UTC]` |
 //! | `value` | `double`; NaN and infinities are kept |
 //!
-//! Invariants: no column has nulls, and the rows are sorted by key, step and time. Two files of a run have the same path
-//! only if they hold the same points.
+//! Invariants: no column has nulls, and the rows are sorted by key, step and time. The path of a file has the time of its
+//! first point and a checksum of its bytes, so that each file of a run has its own.
 
 use std::io;
 
 use crate::journal::segment::mapped::checksum;
-use crate::model::Metric;
+use crate::model::{ArtifactKind, Metric};
+use crate::shipper::batch::{Artifact, ArtifactBytes};
 use crate::time;
 
 /// Folder of the files among the artifacts of a run.
 pub(in crate::shipper) const FOLDER: &str = "thinned_metrics";
 
-/// Returns the path of the file among the artifacts of its run. Paths sort by the time of their earliest point.
+/// Smallest position of a file in the order of all events. It is greater than those of all other events, and leaves room for
+/// a checksum, by which the files of a run that are handed from queue to queue are told apart.
+const FIRST_SEQUENCE: u64 = 1 << 40;
+
+/// Returns the artifact with the bytes of a file. The paths of several files sort by the time of their earliest point.
 // Output: `thinned_metrics/20261130-162000.250-1a2b3c4d.parquet`
-pub(super) fn artifact_path(points: &[&Metric], file: &[u8]) -> String {
-    let earliest_ms = { points.iter() }
-        .map(|point| point.timestamp_ms)
-        .min()
-        .unwrap_or_default();
-    format!(
-        "{FOLDER}/{}.{:03}-{:08x}.parquet",
+pub(super) fn into_artifact(file: Vec<u8>, points: &[&Metric]) -> Artifact {
+    let times = points.iter().map(|point| point.timestamp_ms);
+    let earliest_ms = times.min().unwrap_or_default();
+    let checksum = checksum(&file);
+    let path = format!(
+        "{FOLDER}/{}.{:03}-{checksum:08x}.parquet",
         time::format_compact_utc(earliest_ms),
         earliest_ms.rem_euclid(1000),
-        checksum(file)
-    )
+    );
+    Artifact {
+        sequence: FIRST_SEQUENCE + u64::from(checksum),
+        kind: ArtifactKind::File,
+        path,
+        bytes: ArtifactBytes::Memory(file),
+        fingerprint: None,
+    }
 }
 
 /// Returns the bytes of the file, and sorts the points as it does.

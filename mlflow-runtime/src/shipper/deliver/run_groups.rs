@@ -136,7 +136,7 @@ impl Delivery {
             };
             if !is_whole(run_batch)
                 || with_console.contains(&run_batch.run)
-                || reader.thinned.has_run(run_batch.run)
+                || reader.thinned.has_waiting(run_batch.run)
                 || !is_own(state)
                 || reader
                     .parked

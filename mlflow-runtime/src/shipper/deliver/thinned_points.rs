@@ -1,24 +1,27 @@
-//! The way of [points that are left out](crate::shipper::queue::thinned_points) of the metrics of a run: into a file, which
-//! is an artifact of the run.
+//! The way of [points that are left out](crate::shipper::queue::thinned_points) of the metrics of a run: into files, which
+//! are artifacts of the run.
 //!
 //! # Invariants
 //!
-//! 1. The file is among the [deferred artifacts](crate::shipper::queue::deferred_artifacts), with its bytes in the journal,
-//!    before its points are acknowledged. From then on, it is dealt with as every other artifact.
-//! 2. The file of the last points of a run is tried before the run's end is sent, so that it is there for whoever sees the
-//!    run ended. If the artifact store does not take it, the end is sent all the same.
+//! 1. A file is among the [deferred artifacts](crate::shipper::queue::deferred_artifacts), with its bytes in the journal,
+//!    before its points are acknowledged, or else the lane that holds the points stays. From then on, the file is dealt with
+//!    as every other artifact, but counts as all of its points.
+//! 2. The files of a run are tried before the run's end is sent, so that they are there for whoever sees the run ended. If
+//!    the artifact store does not take them, the end is sent all the same.
 
 use tokio::time::Instant;
 
-use crate::model::{ArtifactKind, Metric};
+use crate::model::Metric;
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
-use crate::shipper::batch::{Artifact, ArtifactBytes, ReadBatch};
+use crate::shipper::batch::{ReadBatch, RunBatch};
+use crate::shipper::deliver::delivery::WorkOrigin;
 use crate::shipper::deliver::points_file;
 use crate::shipper::failure_scope::{Halt, Obstacle};
+use crate::shipper::journal_owner::JournalOwner;
 use crate::shipper::queue::deferred_artifacts::DeferredArtifact;
 use crate::shipper::read::journal_reader::JournalReader;
-use crate::store::{Batch, StoreError, StoredRun};
+use crate::store::StoredRun;
 
 impl Delivery {
     /// Leaves points out of what is left of `read_batch`, if that is asked for.
@@ -26,31 +29,34 @@ impl Delivery {
         let Some(rate) = self.point_rate else {
             return;
         };
-        let interval_ms = rate.interval_ms();
+        let interval_us = rate.interval_us();
         for run_batch in read_batch.remaining_works_mut() {
-            let left_out = reader.thin(run_batch, interval_ms);
-            if reader.is_live() {
-                self.stats().thinned.add(left_out);
-            }
+            let left_out = reader.thin(run_batch, interval_us);
+            self.stats().thinned.add(left_out);
         }
     }
 
-    /// Sends the greatest point that was left out of each metric of a run, and writes all that were left out to a file, which
-    /// waits as an artifact.
+    /// Sends the greatest point that was left out of each metric of a run, writes all that were left out to files, which wait
+    /// as artifacts, and tries these.
     ///
     /// # Errors
-    /// Fails if the run has to wait. Nothing is written then.
-    pub(in crate::shipper) async fn write_points_file(
+    /// Fails if the run, or everything, has to wait. What is in no file then stays where it is.
+    pub(in crate::shipper) async fn write_points_files(
         &mut self,
         reader: &mut JournalReader,
         run: &StoredRun,
         number: u32,
     ) -> Result<(), Obstacle> {
-        if !reader.thinned.has_run(number) {
+        if !reader.thinned.has_waiting(number) {
             return Ok(());
         }
         self.send_greatest(reader, run, number).await?;
-        self.defer_points_file(reader, run, number);
+        let mut files = 0;
+        while self.defer_points_file(reader, run, number) {
+            files += 1;
+        }
+        self.update_blocked_counts(reader);
+        self.deliver_last_deferred(reader, files).await?;
         Ok(())
     }
 
@@ -60,69 +66,83 @@ impl Delivery {
         run: &StoredRun,
         number: u32,
     ) -> Result<(), Obstacle> {
+        let metrics = { reader.thinned.get(number) }.map(|thinned| thinned.all_greatest());
+        let mut run_batch = RunBatch::of_metrics(number, metrics.unwrap_or_default());
+        // The points are in the lane, too, so none of them is in doubt, and one that the store rejects is not lost.
+        let origin = WorkOrigin::Parked {
+            largest: usize::MAX,
+        };
+        let sent = self
+            .deliver_batches(reader, run, &mut run_batch, origin)
+            .await;
         let thinned = reader.thinned.run_or_insert(number);
-        let limits = self.store.limits();
-        let size = limits.metrics.min(limits.total).max(1);
-        let greatest = thinned.all_greatest();
-        for metrics in greatest.chunks(size) {
-            let batch = Batch {
-                metrics,
-                ..Batch::default()
-            };
-            match self.store.log_batch(run, &batch).await {
-                Ok(()) => {}
-                // The points to blame are in the file.
-                Err(StoreError::Rejected { reason } | StoreError::TooLarge { reason }) => {
-                    self.bisect(run, batch, reason.to_string()).await?;
-                }
-                Err(error) => return Err(self.classify_error(error).await),
-            }
-        }
-        reader.thinned.run_or_insert(number).note_greatest_sent();
-        Ok(())
+        run_batch
+            .sent_metrics()
+            .iter()
+            .for_each(|point| thinned.note_kept(point));
+        sent
     }
 
-    fn defer_points_file(&mut self, reader: &mut JournalReader, run: &StoredRun, number: u32) {
-        let thinned = reader.thinned.run_or_insert(number);
-        let counted = thinned.points;
+    /// Makes a file of the next points that are left out of a run. Returns false if none are left, or if they have to stay
+    /// where they are.
+    fn defer_points_file(
+        &mut self,
+        reader: &mut JournalReader,
+        run: &StoredRun,
+        number: u32,
+    ) -> bool {
         let read_batch = reader.read_thinned(number);
-        let works = read_batch.remaining_works().iter();
-        let mut points: Vec<&Metric> = works.flat_map(|work| &work.metrics).collect();
-        if !points.is_empty() {
-            let file = match points_file::encode(&mut points) {
-                Ok(file) => file,
-                Err(error) => {
-                    reader.rewind_thinned(number);
-                    if let Some(end) = self.warning_log.admit("points file", "") {
-                        tracing::warn!(
-                            target: "mlflow", %error,
-                            "metric points that were left out cannot be written to a file; they stay in the journal{end}"
-                        );
-                    }
-                    return;
-                }
-            };
-            let artifact = Artifact {
-                sequence: 0,
-                kind: ArtifactKind::File,
-                path: points_file::artifact_path(&points, &file),
-                bytes: ArtifactBytes::Memory(file),
-                fingerprint: None,
-            };
-            // The file counts as one value until it is delivered: as the last one of its points.
-            self.count_delivered(reader, counted - 1);
-            let deferred = DeferredArtifact {
-                run_number: number,
-                run: run.clone(),
-                artifact,
-                stuck: None,
-                backoff: Backoff::default(),
-                due: Instant::now(),
-                segments: Vec::new(),
-            };
-            reader.defer(deferred, &[], false);
+        let works = read_batch.remaining_works();
+        let mut points: Vec<&Metric> = works.iter().flat_map(|work| &work.metrics).collect();
+        if points.is_empty() {
+            // A segment that cannot be read now is tried again.
+            if !read_batch.has_more {
+                self.end_lane(reader, number);
+            }
+            return false;
         }
+        let file = match points_file::encode(&mut points) {
+            Ok(file) => file,
+            Err(error) => {
+                reader.rewind_thinned(number);
+                if let Some(end) = self.warning_log.admit("points file", "") {
+                    tracing::warn!(
+                        target: "mlflow", %error,
+                        "metric points that were left out cannot be written to a file; they stay in the journal{end}"
+                    );
+                }
+                return false;
+            }
+        };
+        let deferred = DeferredArtifact {
+            run_number: number,
+            run: run.clone(),
+            artifact: points_file::into_artifact(file, &points),
+            values: reader.thinned.subtract_waiting(number, points.len()),
+            stuck: None,
+            backoff: Backoff::default(),
+            due: Instant::now(),
+            segments: Vec::new(),
+        };
+        let cursors: Vec<usize> = works
+            .iter()
+            .flat_map(|work| &work.cursors)
+            .copied()
+            .collect();
+        reader.defer(deferred, &cursors, false);
         reader.acknowledge_thinned(number, &read_batch);
+        true
+    }
+
+    /// Ends the lane of a run. Points that are missing in it were removed by somebody else.
+    fn end_lane(&mut self, reader: &mut JournalReader, number: u32) {
+        let missing = reader.end_thinned(number);
+        if missing > 0
+            && let JournalOwner::Live { journal, .. } = &reader.owner
+        {
+            self.stats().lost.add(missing);
+            journal.count_removed_copies(missing as u64);
+        }
     }
 
     /// Writes files of all points that are left out of runs whose end is not to be expected: their process is about to
@@ -134,7 +154,7 @@ impl Delivery {
         &mut self,
         reader: &mut JournalReader,
     ) -> Result<(), Halt> {
-        for number in reader.thinned.waiting_runs() {
+        for (number, _) in reader.thinned.waiting() {
             if reader.parked.blocking_run(&reader.runs, number).is_some() {
                 continue;
             }
@@ -153,6 +173,6 @@ impl Delivery {
         number: u32,
     ) -> Result<(), Obstacle> {
         let run = self.ensure_run(reader, number).await?;
-        self.write_points_file(reader, &run, number).await
+        self.write_points_files(reader, &run, number).await
     }
 }

@@ -42,6 +42,8 @@ pub(in crate::shipper) struct DeferredArtifact {
     pub(in crate::shipper) run_number: u32,
     pub(in crate::shipper) run: StoredRun,
     pub(in crate::shipper) artifact: Artifact,
+    /// Number of values that the artifact counts as: the points of a file of points that were left out, else one.
+    pub(in crate::shipper) values: usize,
     /// Reason why the artifact waits; `None` if only the artifact store as a whole is unavailable.
     pub(in crate::shipper) stuck: Option<StuckReason>,
     pub(in crate::shipper) backoff: Backoff,
@@ -100,7 +102,7 @@ impl DeferredArtifacts {
             || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
     }
 
-    /// Returns the number of artifacts that are blocked until a person acts, with the rows that wait for blocked
+    /// Returns the number of values of artifacts that are blocked until a person acts, with the rows that wait for blocked
     /// rows of their table, and the ends of checkpoints that wait for blocked files.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
         let firsts = self.firsts_of_tables();
@@ -114,7 +116,8 @@ impl DeferredArtifacts {
             front.unwrap_or(deferred).is_blocked()
                 || ended.is_some_and(|call| blocked_files.contains(&call))
         };
-        self.waiting.iter().filter(is_blocked).count()
+        let blocked = self.waiting.iter().filter(is_blocked);
+        blocked.map(|deferred| deferred.values).sum()
     }
 
     /// Returns true if it is too early to try any artifact, because the artifact store is unavailable.

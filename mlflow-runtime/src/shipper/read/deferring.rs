@@ -56,6 +56,10 @@ impl JournalReader {
         let mut log = std::mem::take(&mut self.deferred.log);
         let artifact = &deferred.artifact;
         let copied = self.copy_to(&mut log, Lane::Artifacts, deferred.run_number, |log| {
+            #[cfg(test)]
+            if deferred.values > 1 && crate::determinism::has_rare_fault() {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
             artifact.copy_to(log)
         });
         self.deferred.log = log;

@@ -15,6 +15,7 @@
 //!
 //! An entry is *settled* when it is delivered, rejected, or copied to another segment where it waits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -59,6 +60,9 @@ pub(crate) struct JournalReader {
     settled_events: u64,
     /// True while a batch is not acknowledged. The batch refers to cursors by index, so none is removed.
     has_unacknowledged_batch: bool,
+    /// Number of batches of lanes that are not acknowledged. While one is delivered, the lane of points that are left out may
+    /// be read.
+    unacknowledged_lanes: usize,
     /// Steps that were found for points at the last step of their key.
     pub(in crate::shipper) chosen_steps: ChosenSteps,
     /// Artifacts that wait alone.
@@ -148,6 +152,7 @@ impl JournalReader {
             ended_runs: Vec::new(),
             settled_events: 0,
             has_unacknowledged_batch: false,
+            unacknowledged_lanes: 0,
             chosen_steps: ChosenSteps::default(),
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
@@ -246,12 +251,14 @@ impl JournalReader {
             }
         }
         self.cursors = cursors;
+        self.unacknowledged_lanes += usize::from(!read_batch.is_empty());
         read_batch.sort();
         read_batch
     }
 
-    /// Goes back to where the lane is delivered: what was read of it last could not be.
+    /// Goes back to where the lane is delivered: the batch that was read of it last could not be.
     pub(in crate::shipper) fn rewind(&mut self, lane: Lane) {
+        self.unacknowledged_lanes = self.unacknowledged_lanes.saturating_sub(1);
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
                 cursor.rewind();
@@ -259,8 +266,9 @@ impl JournalReader {
         }
     }
 
-    /// Acknowledges what was read of the lane last.
+    /// Acknowledges the batch that was read of the lane last.
     pub(in crate::shipper) fn acknowledge_lane(&mut self, lane: Lane, read_batch: &ReadBatch) {
+        self.unacknowledged_lanes = self.unacknowledged_lanes.saturating_sub(1);
         let mut segments = Vec::new();
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
@@ -284,10 +292,11 @@ impl JournalReader {
         stored: &HashMap<String, i64>,
     ) {
         // The store does not have the points that are left out.
-        let mut stored = stored.clone();
+        let mut stored = Cow::Borrowed(stored);
         let left_out = self.thinned.get(run_batch.run);
         for point in left_out.map(ThinnedRun::all_greatest).unwrap_or_default() {
-            let step = stored.entry(point.key.to_string()).or_insert(point.step);
+            let steps = stored.to_mut();
+            let step = steps.entry(point.key.to_string()).or_insert(point.step);
             *step = (*step).max(point.step);
         }
         let state = self.runs.get(run_batch.run);
@@ -343,7 +352,24 @@ impl JournalReader {
 
     /// Returns how many values of the journal are blocked until a person acts, or a newer version reads them.
     pub(in crate::shipper) fn blocked_entries(&self) -> usize {
-        self.parked.blocked_entries() + self.deferred.blocked_count() + self.blocked_in_place
+        self.parked.blocked_entries()
+            + self.deferred.blocked_count()
+            + self.blocked_in_place
+            + self.blocked_thinned()
+    }
+
+    /// Returns the number of points that are left out of runs which are blocked until a person acts.
+    fn blocked_thinned(&self) -> usize {
+        let waiting = self.thinned.waiting().into_iter();
+        let blocked = waiting.filter(|(run, _)| self.parked.is_run_blocked(*run));
+        blocked.map(|(_, points)| points).sum()
+    }
+
+    /// Returns the number of points that are left out and gather for a file.
+    pub(in crate::shipper) fn gathering_points(&self) -> usize {
+        let waiting = self.thinned.waiting().into_iter();
+        let gathering = waiting.filter(|(run, _)| !self.parked.is_run_blocked(*run));
+        gathering.map(|(_, points)| points).sum()
     }
 
     /// Returns how many console logs are blocked until a person acts.
@@ -491,7 +517,7 @@ impl JournalReader {
         self.consoles.has_run(run)
             || self.parked.has_run(run)
             || self.deferred.has_run(run)
-            || self.thinned.has_run(run)
+            || self.thinned.has_waiting(run)
     }
 
     fn delete_spent_files(&mut self, read_batch: &ReadBatch) {
@@ -530,7 +556,7 @@ impl JournalReader {
                 self.delete(&file);
             }
         }
-        if self.has_unacknowledged_batch {
+        if self.has_unacknowledged_batch || self.unacknowledged_lanes > 0 {
             return;
         }
         let settled_events = self.settled_events;
@@ -586,7 +612,7 @@ impl JournalReader {
             && self.consoles.is_empty()
             && self.parked.is_empty()
             && self.deferred.is_empty()
-            && self.thinned.is_empty()
+            && self.thinned.is_nothing_waiting()
             && !self.cursors.iter().any(Cursor::is_pinned)
             && self.keep_damaged(directory)
         {

@@ -4,25 +4,24 @@
 
 use crate::shipper::batch::{ReadBatch, RunBatch};
 use crate::shipper::queue::lane::Lane;
+use crate::shipper::queue::thinned_points::MAX_POINTS_PER_FILE;
 use crate::shipper::read::journal_reader::JournalReader;
+use crate::warnings::WarningLimit;
 
 impl JournalReader {
-    /// Takes points out of `run_batch`, so that those of a metric that are left come at most one in `interval_ms`, after the
+    /// Takes points out of `run_batch`, so that those of a metric that are left come at most one in `interval_us`, after the
     /// first ones. Returns the number of points that were taken out. Does this only in the first call.
     ///
-    /// All points stay in the batch if they cannot be copied to the lane, if the quota for copies is exhausted, and if the
-    /// run has ended, as its file is written already.
-    pub(in crate::shipper) fn thin(&mut self, run_batch: &mut RunBatch, interval_ms: i64) -> usize {
-        if !run_batch.begin_thinning() {
+    /// All points stay in the batch if they cannot be copied to the lane, if the quota for copies is exhausted, if the journal
+    /// is in memory, whose space is small, and if the run has ended, as its last file is written already.
+    pub(in crate::shipper) fn thin(&mut self, run_batch: &mut RunBatch, interval_us: i64) -> usize {
+        if !run_batch.begin_thinning() || run_batch.metrics.is_empty() || !self.may_thin(run_batch)
+        {
             return 0;
         }
         let number = run_batch.run;
-        let is_open = self.runs.get(number).is_some_and(|state| !state.has_ended);
-        if !is_open || !self.has_copy_quota() || run_batch.metrics.is_empty() {
-            return 0;
-        }
         let thinned = self.thinned.run_or_insert(number);
-        let kept = thinned.choose(&run_batch.metrics, interval_ms);
+        let kept = thinned.choose_kept(&run_batch.metrics, interval_us);
         let left_out = || {
             let chosen = run_batch.metrics.iter().zip(&kept);
             chosen
@@ -40,28 +39,55 @@ impl JournalReader {
         let thinned = self.thinned.run_or_insert(number);
         thinned.log = log;
         if copied.is_err() {
-            left_out().for_each(|point| thinned.forget_greatest(point));
+            left_out().for_each(|point| thinned.note_kept(point));
             return 0;
         }
-        thinned.points += count;
+        self.thinned.add_waiting(number, count);
         run_batch.leave_out(&kept);
         count
     }
 
-    /// Reads the points in the lane of a run.
-    pub(in crate::shipper) fn read_thinned(&mut self, run: u32) -> ReadBatch {
-        self.read_lane(Lane::Thinned(run), usize::MAX)
+    fn may_thin(&self, run_batch: &RunBatch) -> bool {
+        let Some(state) = self.runs.get(run_batch.run) else {
+            return false;
+        };
+        // An orphaned journal is read after its runs have ended, and what is left out of it is written at its end.
+        let is_over = self.is_live() && state.has_ended;
+        if is_over || self.spool_directory().is_none() {
+            return false;
+        }
+        let fits = self.has_copy_quota();
+        if !fits {
+            static SUSPENDED: WarningLimit = WarningLimit::new();
+            if let Some(end) = SUSPENDED.admit() {
+                tracing::warn!(
+                    target: "mlflow",
+                    "the journal has no space for metric points that are to be left out (MLFLOW_JOURNAL_MAX_BYTES); all points go to \
+                     the store{end}"
+                );
+            }
+        }
+        fits
     }
 
-    /// Goes back to the beginning of the lane of a run.
+    /// Reads as many points from the lane of a run as a file takes.
+    pub(in crate::shipper) fn read_thinned(&mut self, run: u32) -> ReadBatch {
+        self.read_lane(Lane::Thinned(run), MAX_POINTS_PER_FILE)
+    }
+
+    /// Goes back to the first point in the lane of a run that is not in a file.
     pub(in crate::shipper) fn rewind_thinned(&mut self, run: u32) {
         self.rewind(Lane::Thinned(run));
     }
 
-    /// Acknowledges the points that were read from the lane of a run, which are all that it holds.
+    /// Acknowledges the points that were read from the lane of a run last.
     pub(in crate::shipper) fn acknowledge_thinned(&mut self, run: u32, read_batch: &ReadBatch) {
-        self.thinned.run_or_insert(run).empty();
         self.acknowledge_lane(Lane::Thinned(run), read_batch);
+    }
+
+    /// Ends the lane of a run, which was read to its end. Returns the number of points that should have been in it still.
+    pub(in crate::shipper) fn end_thinned(&mut self, run: u32) -> usize {
         self.release_lane(Lane::Thinned(run));
+        self.thinned.clear_lane(run)
     }
 }

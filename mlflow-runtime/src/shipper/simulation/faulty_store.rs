@@ -18,15 +18,16 @@ use rustc_hash::FxHasher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::properties::LAST_STEP_BASE;
+use super::properties::{LAST_STEP_BASE, decode_points};
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::determinism::Random;
 use crate::entities::FileInfo;
 use crate::model::tag_keys;
 use crate::model::{
-    ExperimentRef, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus, StoredModel,
-    Tag,
+    ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
+    StoredModel, Tag,
 };
+use crate::shipper::deliver::points_file::FOLDER;
 use crate::store::{
     ArtifactContent, Batch, BatchLimits, GroupedRun, InputDataset, MemoryStore, NewRun, Store,
     StoreError, StoreInfo, StoredRun, StoredRunData,
@@ -122,6 +123,23 @@ pub(super) fn run_key(run: RunId) -> String {
 /// Returns the key of a logged model, which begins with its run.
 pub(super) fn model_key(run: RunId, value: u32) -> String {
     format!("{run:016x}{value:016x}")
+}
+
+/// Returns the points of an artifact that is a file of those that were left out of the metrics.
+fn points_in(path: &str, content: &ArtifactContent<'_>) -> Vec<Metric> {
+    if !path.starts_with(FOLDER) {
+        return Vec::new();
+    }
+    let bytes = match content {
+        ArtifactContent::Bytes(bytes) => bytes.to_vec(),
+        ArtifactContent::File(file) => std::fs::read(file).unwrap_or_default(),
+    };
+    decode_points(&bytes)
+}
+
+/// Returns the entry of [`Server::refused`] for a point in a file that was rejected.
+pub(super) fn left_out_entry(step: i64) -> String {
+    format!("left out {step}")
 }
 
 /// Returns the call for a logged model.
@@ -1128,11 +1146,21 @@ impl Store for FaultyStore {
     ) -> Result<(), StoreError> {
         let mut call = self.call_for_run(Route::Put, run);
         call.path = Some(path);
-        self.ask(call, |server| {
-            server.check_run(&run.run_id)?;
-            now_or_never(server.memory.put_artifact(run, path, content))
-        })
-        .await
+        let number = call.run;
+        let left_out = points_in(path, &content);
+        let answer = self
+            .ask(call, |server| {
+                server.check_run(&run.run_id)?;
+                now_or_never(server.memory.put_artifact(run, path, content))
+            })
+            .await;
+        if let (Err(StoreError::Rejected { .. }), Some(run)) = (&answer, number) {
+            let entries = left_out
+                .iter()
+                .map(|point| (run, left_out_entry(point.step)));
+            lock(&self.server).refused.extend(entries);
+        }
+        answer
     }
 
     async fn list_folder(

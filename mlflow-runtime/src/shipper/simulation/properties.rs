@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faulty_store::{LAST_STEPS, Server, ServerRun, TABLE_ROWS};
+use super::faulty_store::{LAST_STEPS, Server, ServerRun, TABLE_ROWS, left_out_entry};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
 use crate::model::mlmodel::MLMODEL_FILE;
@@ -225,8 +225,6 @@ fn check_run(
         }
     }
     let left_out = left_out_steps(logged, data)?;
-    let is_file_missing = excused.all_artifacts || { server.refused.iter() }
-        .any(|(of, entry)| *of == run && entry.starts_with(&format!("artifact {FOLDER}/")));
     let mut greatest: BTreeMap<&str, i64> = BTreeMap::new();
     for (step, (key, _)) in &logged.metrics {
         greatest.insert(key, *step);
@@ -235,8 +233,9 @@ fn check_run(
             excused.gathering_points && !(logged.end.is_some() && logged.own_steps.contains(step));
         if !steps.contains(step)
             && !left_out.contains(step)
-            && !is_file_missing
+            && !excused.all_artifacts
             && !is_gathering
+            && !is_refused(left_out_entry(*step))
             && !is_refused(format!("metric {step}"))
         {
             return Err(format!("{key} at {step} is not there"));
@@ -319,13 +318,13 @@ fn left_out_steps(logged: &ExpectedRun, data: &StoredRunData) -> Result<BTreeSet
 }
 
 #[cfg(feature = "thinning")]
-fn decode_points(file: &[u8]) -> Vec<Metric> {
+pub(super) fn decode_points(file: &[u8]) -> Vec<Metric> {
     points_file::decode(file.to_vec())
 }
 
 /// Without the feature, there are no files.
 #[cfg(not(feature = "thinning"))]
-fn decode_points(_: &[u8]) -> Vec<Metric> {
+pub(super) fn decode_points(_: &[u8]) -> Vec<Metric> {
     Vec::new()
 }
 

@@ -1,6 +1,5 @@
 //! Reading and administration of a [`MemoryStore`].
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -11,7 +10,7 @@ use crate::entities::{
     Run, RunUpdate,
 };
 use crate::model::limits::{EXPERIMENT_TAG_VALUE_CHARS, TAG_VALUE_CHARS, truncate_chars};
-use crate::model::{ExperimentRef, Metric, tag_keys};
+use crate::model::{ExperimentRef, Metric, MetricRank, tag_keys};
 use crate::search::{
     Columns, OrderBy, SearchExperiments, SearchRuns, SortKey, Subject, compare_records, matches_all,
 };
@@ -153,20 +152,9 @@ fn to_point(metric: &Metric) -> MetricPoint {
     }
 }
 
-/// Returns the order by which MLflow finds the latest point of a metric.
-fn rank(point: &MetricPoint) -> (i64, i64, TotalOrder) {
-    (point.step, point.timestamp_ms, TotalOrder(point.value))
-}
-
-/// Metric value as MLflow compares it: NaN counts as zero.
-#[derive(PartialEq)]
-struct TotalOrder(f64);
-
-impl PartialOrd for TotalOrder {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        let number = |value: f64| if value.is_nan() { 0.0 } else { value };
-        number(self.0).partial_cmp(&number(other.0))
-    }
+/// Returns the rank of a point among those of its metric.
+fn rank(point: &MetricPoint) -> MetricRank {
+    MetricRank::new(point.step, point.timestamp_ms, point.value)
 }
 
 fn restrict(run: &mut Run, columns: &Columns) {
