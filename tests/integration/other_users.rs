@@ -14,6 +14,7 @@ use crate::support::program::{Folder, one};
 
 const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 #[cfg(feature = "tracing")]
 const PRINTED: &str = env!("CARGO_BIN_EXE_printed");
 
@@ -301,4 +302,108 @@ fn a_console_of_a_journal_is_for_its_user_alone() {
     for file in consoles {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
+}
+
+/// Runs the program under `umask 000`, by which others may write to each file that has no mode of its own.
+fn run_without_umask(folder: &Folder, script: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = folder.command("/bin/sh");
+    command
+        .args(["-c", "umask 000; exec \"$0\" \"$@\"", SCRIPTED])
+        .args(script);
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    stderr
+}
+
+/// Regression: a user's `umask 000` made files of artifacts writable for everybody.
+#[test]
+fn without_a_umask_others_can_write_to_nothing() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("weights.bin"), "w".repeat(100_000)).unwrap();
+    let script = [
+        "start r",
+        "points loss 0 10",
+        "text a/b/notes.txt hello",
+        "file weights.bin",
+        "end r",
+    ];
+    // A first run makes the file of the store, whose mode is SQLite's.
+    run_without_umask(&folder, &script, &[]);
+    let lock = locked(&folder);
+    run_without_umask(&folder, &script, &[("MLFLOW_EXIT_TIMEOUT", "0.2")]);
+    drop(lock);
+    let journal: Vec<_> = { below(&folder.journal()) }
+        .into_iter()
+        .map(|path| (mode(&path), path))
+        .collect();
+    assert!(journal.len() > 3, "{journal:?}");
+    for (mode, path) in journal {
+        assert_eq!(mode & 0o077, 0, "{mode:o} of {}", path.display());
+    }
+    let artifacts = below(&folder.path().join("mlruns"))
+        .into_iter()
+        .chain(below(&folder.path().join("mlartifacts")));
+    let artifacts: Vec<_> = artifacts.map(|path| (mode(&path), path)).collect();
+    let is_notes = |(_, path): &(u32, PathBuf)| path.ends_with("a/b/notes.txt");
+    assert!(artifacts.iter().any(is_notes), "{artifacts:?}");
+    for (mode, path) in artifacts {
+        assert_eq!(mode & 0o002, 0, "{mode:o} of {}", path.display());
+    }
+}
+
+/// Regression: a draft had a name that could be guessed, and was opened through a link.
+#[test]
+fn a_link_below_the_artifacts_of_a_run_is_not_written_through() {
+    let folder = Folder::new();
+    let outside = folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let script = [
+        "start r",
+        "text first.txt hello",
+        "flush 60",
+        "wait ready",
+        "text planted/notes.txt secret",
+        "end r",
+    ];
+    let mut live = folder.start(SCRIPTED, &script, &[("MLFLOW_EXIT_TIMEOUT", "2")]);
+    live.wait_for_stdout("ready");
+    let artifacts = ["mlruns", "mlartifacts"].map(|name| below(&folder.path().join(name)));
+    let first = artifacts
+        .iter()
+        .flatten()
+        .find(|path| path.ends_with("first.txt"));
+    let artifacts = first.expect("the artifact").parent().unwrap();
+    symlink(&outside, artifacts.join("planted")).unwrap();
+    live.tell();
+    let ended = live.end();
+    assert!(below(&outside).is_empty(), "{:?}", below(&outside));
+    assert!(
+        ended
+            .stderr
+            .contains("is a symbolic link, through which nothing is written"),
+        "{}",
+        ended.stderr
+    );
+    let statuses: String = one(&folder.database(), "select status from runs");
+    assert_eq!(statuses, "FINISHED", "{}", ended.stderr);
+}
+
+/// Regression: a server chose where a download was written through a link in its directory.
+#[test]
+fn a_link_in_the_directory_of_a_download_is_not_written_through() {
+    let folder = Folder::new();
+    let script = ["start r", "text models/net.txt weights", "end r"];
+    assert!(folder.run(SCRIPTED, &script, &[]).success);
+    let [target, outside] = ["target", "outside"].map(|name| folder.path().join(name));
+    fs::create_dir(&target).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, target.join("models")).unwrap();
+    let uri = format!("sqlite:///{}/mlflow.db", folder.path().display());
+    let run_id: String = one(&folder.database(), "select run_uuid from runs");
+    let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(uri));
+    let download = mlflow::DownloadArtifacts::new(&run_id, &target);
+    let error = client.download_artifacts(download).expect_err("a link");
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    assert!(below(&outside).is_empty());
 }

@@ -1,20 +1,20 @@
 //! [`DownloadArtifacts`]: artifacts of a run, or the files of a model, copied to a directory of this machine.
 //!
-//! Invariants: nothing is written outside the directory, whatever the server lists. A file appears under its
-//! name when all its bytes are there. A download that fails or is cancelled leaves whole files only.
+//! Invariants: nothing is written outside the directory, whatever the server lists and whatever symbolic links are in it. A
+//! file appears under its name when all its bytes are there. A download that fails or is cancelled leaves whole files only.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, TryStreamExt as _};
-use uuid::Uuid;
 
 use super::model_uri::{ArtifactPlace, ModelUri};
 use super::worker::Connection;
 use crate::entities::FileInfo;
+use crate::os::new_file::NewFile;
 use crate::store::{ClientError, check_path_inside};
 use crate::sync::lock;
 
@@ -175,9 +175,9 @@ impl DownloadArtifacts {
             report: self.on_progress,
         };
         let download = |FileInfo { path, .. }| {
-            let target = self.directory.join(&path);
             let (connection, place, progress) = (&connection, &place, &progress);
-            async move { download_file(connection, place, &path, &target, progress).await }
+            let directory = &self.directory;
+            async move { download_file(connection, place, &path, directory, progress).await }
         };
         stream::iter(files.into_iter().map(Ok))
             .try_for_each_concurrent(MAX_PARALLEL_FILES, download)
@@ -271,17 +271,14 @@ async fn download_file(
     connection: &Connection,
     place: &ArtifactPlace,
     path: &str,
-    target: &Path,
+    directory: &Path,
     progress: &Progress,
 ) -> Result<(), ClientError> {
-    let parent = target.parent().unwrap_or(target);
-    fs::create_dir_all(parent).map_err(|error| write_error(parent, error))?;
-    // Another host may write to the same directory, so the name has to be unique everywhere.
-    let draft = Draft(parent.join(format!(".mlflow-runtime-{}.part", Uuid::new_v4().simple())));
-    let mut file = File::create_new(&draft.0).map_err(|error| write_error(&draft.0, error))?;
+    let failed = |error| write_error(&directory.join(path), error);
+    let mut target = NewFile::create(directory, path).map_err(failed)?;
     let mut written = 0;
     let mut sink = |bytes: &[u8]| {
-        file.write_all(bytes)?;
+        target.file().write_all(bytes)?;
         written += bytes.len() as u64;
         progress.change(|state| state.bytes += bytes.len() as u64);
         Ok(())
@@ -302,19 +299,9 @@ async fn download_file(
         progress.change(|state| state.bytes -= written);
     }
     read?;
-    fs::rename(&draft.0, target).map_err(|error| write_error(target, error))?;
+    target.publish().map_err(failed)?;
     progress.change(|state| state.files += 1);
     Ok(())
-}
-
-/// File that is being written. Removed when it is dropped, unless it was renamed.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After the rename, there is nothing to remove.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 fn write_error(path: &Path, error: io::Error) -> ClientError {

@@ -1,8 +1,7 @@
 //! Artifacts in a directory of this host: writing, listing and reading.
 //!
-//! - A file appears under its name either whole or not at all: its content is written to a temporary file
-//!   beside it, which is then renamed. When [`write_artifact`] returns, the content is on the device, as the
-//!   caller deletes the journal's copy next.
+//! - A file appears under its name either [whole or not at all](crate::os::new_file). When [`write_artifact`] returns, the
+//!   content is on the device, as the caller deletes the journal's copy next.
 //! - Nothing is written, listed or read outside the run's directory, not even through a symbolic link.
 //! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the caller must
 //!   be inside a tokio runtime. Content in memory is written in place.
@@ -13,17 +12,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
 use super::{ArtifactContent, ByteSink, ClientError, StoreError, uri, validate};
 use crate::entities::FileInfo;
+use crate::os::new_file::{DRAFT_NAME, NewFile};
 use crate::percent_encoding::percent_decode;
 
-/// Beginning of the name of a file whose content is still being written.
-const DRAFT_PREFIX: &str = ".mlflow-runtime-";
 /// Beginning of the name that MLflow gives to such a file.
 const MLFLOW_DRAFT_PREFIX: &str = ".artifact.uploading.";
 /// Length of the run ids that MLflow makes, which are hexadecimal.
@@ -97,13 +93,13 @@ pub(super) async fn write_artifact(
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
     validate::check_artifact_path(path)?;
-    let target = root.join(path);
     match content {
-        ArtifactContent::Bytes(bytes) => replace_atomically(&target, |file| file.write_all(&bytes)),
+        ArtifactContent::Bytes(bytes) => write_file(root, path, |file| file.write_all(&bytes)),
         ArtifactContent::File(source) => {
             let mut reader = open_source(source)?;
+            let (root, path) = (root.to_owned(), path.to_owned());
             let copying = tokio::task::spawn_blocking(move || {
-                replace_atomically(&target, |file| io::copy(&mut reader, file).map(|_| ()))
+                write_file(&root, &path, |file| io::copy(&mut reader, file).map(|_| ()))
             });
             copying.await.unwrap_or_else(|stopped| {
                 Err(StoreError::Unavailable {
@@ -343,7 +339,8 @@ pub(super) fn delete_artifact(root: &Path, path: &str) -> Result<(), StoreError>
 }
 
 fn is_draft(name: &str) -> bool {
-    let is_own = name.starts_with(DRAFT_PREFIX) && name.ends_with(".tmp");
+    let (prefix, suffix) = DRAFT_NAME;
+    let is_own = name.starts_with(prefix) && name.ends_with(suffix);
     is_own || name.starts_with(MLFLOW_DRAFT_PREFIX)
 }
 
@@ -395,64 +392,17 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
-/// Fills a temporary file beside `target`, syncs it to the device and renames it to `target`.
-fn replace_atomically(
-    target: &Path,
+/// Writes a file below `root`, whose content is on the device when it appears under its name.
+fn write_file(
+    root: &Path,
+    path: &str,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), StoreError> {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let failed = |error: io::Error| classify_write_error(target, error);
-    let parent = target.parent().unwrap_or(target);
-    let made = create_directories(parent).map_err(failed)?;
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let draft = parent.join(format!("{DRAFT_PREFIX}{}-{serial}.tmp", process::id()));
-    // Not `create_new`: a terminated process with the same process id may have left its draft.
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&draft)
-        .and_then(|mut file| {
-            fill(&mut file)?;
-            file.sync_all()?;
-            fs::rename(&draft, target)?;
-            made.iter()
-                .try_for_each(|directory| sync_directory(directory))
-        });
-    written.map_err(|error| {
-        // The draft may not exist, so a failed removal is ignored: the first error is the one to report.
-        let _ = fs::remove_file(&draft);
-        failed(error)
-    })
-}
-
-/// Creates `path` and its missing parents. Returns the directories that have a new entry, or are about to
-/// have one.
-fn create_directories(path: &Path) -> io::Result<Vec<&Path>> {
-    let mut changed = vec![path];
-    for directory in path.ancestors() {
-        if directory.exists() {
-            break;
-        }
-        changed.extend(directory.parent());
-    }
-    fs::create_dir_all(path)?;
-    Ok(changed)
-}
-
-/// Syncs the entries of a directory to the device, if the file system can do that.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::InvalidInput | ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(())
-        }
-        synced => synced,
-    }
+    let written = NewFile::create(root, path).and_then(|mut file| {
+        fill(file.file())?;
+        file.publish_synced()
+    });
+    written.map_err(|error| classify_write_error(&root.join(path), error))
 }
 
 fn classify_write_error(target: &Path, error: io::Error) -> StoreError {
@@ -482,6 +432,7 @@ fn classify_write_error(target: &Path, error: io::Error) -> StoreError {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+    use std::process;
 
     /// Directory that is removed at the end of the test.
     struct Folder(PathBuf);
