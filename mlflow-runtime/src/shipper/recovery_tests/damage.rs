@@ -350,7 +350,16 @@ fn damage_in_a_living_process_costs_no_more() {
     with_writer(&journal, |writer| {
         writer.append_event(&journal, &run, &start, &[]);
         for step in 0..10 {
-            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 5,
+                    step,
+                    value: 0.5,
+                },
+            );
         }
         writer.append_event(&journal, &run, &end, &[]);
     });
