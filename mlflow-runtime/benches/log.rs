@@ -21,7 +21,7 @@ mod reference;
 
 /// Number of calls in one measured batch: enough to make the cost of the clock negligible.
 const CALLS: i64 = 1000;
-/// Number of batches; bounds the size of the journal, at 48 bytes a call.
+/// Number of batches; bounds the size of the journal, at 40 bytes a call.
 const BATCHES: u32 = 500;
 
 fn main() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::journal::record::{Origin, Record};
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, Segment};
-use crate::journal::{self, Journal, MetricKey, RunRef};
+use crate::journal::{self, Journal, MetricPoint, RunRef};
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Metric};
 use crate::model::{Role, RunIdentity};
@@ -54,8 +54,14 @@ impl Appending {
             identity: &self.identity,
             inherited: false,
         };
-        let key = MetricKey::Interned(&LOSS);
-        journal::append_metric(&self.journal, run, key, time_ms, step, 0.5);
+        let point = MetricPoint {
+            run,
+            key: &LOSS,
+            timestamp_ms: time_ms,
+            step,
+            value: 0.5,
+        };
+        journal::append_metric(&self.journal, point);
     }
 
     /// Returns the directory of the journal.

@@ -8,7 +8,7 @@ use std::path::Path;
 use memmap2::MmapMut;
 
 /// Size of a metric in the journal, including its header.
-const RECORD_BYTES: usize = 48;
+const RECORD_BYTES: usize = 40;
 const FILE_BYTES: usize = 32 << 20;
 
 pub(crate) struct MappedAppend {
@@ -41,7 +41,7 @@ impl MappedAppend {
         }
         let record = &mut self.bytes[self.position..self.position + RECORD_BYTES];
         let time_ms = (now.tv_sec * 1000 + now.tv_nsec / 1_000_000).cast_unsigned();
-        let words = [40, 1, 2, time_ms, step.cast_unsigned(), 0.5_f64.to_bits()];
+        let words = [32, time_ms, 1, step.cast_unsigned(), 0.5_f64.to_bits()];
         for (place, word) in record.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }

@@ -2,9 +2,10 @@
 //! apply, so that loom can try all interleavings of the same code (see the tests below).
 //!
 //! Invariants: a thread that sees the length of a frame sees the whole frame. Either a thread that appends
-//! sees that the sleeper sleeps, or the sleeper sees what was appended.
+//! sees that the sleeper sleeps, or the sleeper sees what was appended. Either a thread that appends sees that its
+//! segment is closed, or the thread that has closed the segment sees what was appended.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
 /// Atomic number: the standard library's, or loom's.
 pub(super) trait AtomicWord {
@@ -67,13 +68,32 @@ pub(super) fn announce_sleeper<W: AtomicWord>(sleepers: &W, who: u32) {
     W::fence(Ordering::SeqCst);
 }
 
+/// Sets a flag in the state of a segment, so that its writer stops. Returns true if no flag was set before. What the writer
+/// has published may not be seen yet: the writer has no fence between its store and its look at the state.
+pub(super) fn announce_close<W: AtomicWord>(state: &W, flag: u32) -> bool {
+    let before = state.fetch_or(flag, Ordering::Relaxed);
+    W::fence(Ordering::SeqCst);
+    before == 0
+}
+
+/// Returns the state of a segment, for a writer that has published a frame before. Costs one relaxed load. The processor may
+/// load the state before other threads see the frame.
+#[inline]
+pub(super) fn load_state(state: &impl AtomicWord) -> u32 {
+    compiler_fence(Ordering::SeqCst);
+    state.load(Ordering::Relaxed)
+}
+
 #[cfg(test)]
 mod tests {
-    use loom::sync::Arc;
     use loom::sync::atomic::{self, Ordering};
+    use loom::sync::{Arc, Mutex};
     use loom::thread;
 
-    use super::{AtomicWord, announce_sleeper, load_published, load_sleepers_fenced, publish};
+    use super::{
+        AtomicWord, announce_close, announce_sleeper, load_published, load_sleepers_fenced,
+        load_state, publish,
+    };
 
     impl AtomicWord for atomic::AtomicU32 {
         fn load(&self, ordering: Ordering) -> u32 {
@@ -136,6 +156,39 @@ mod tests {
             let seen = load_published(length) != 0;
             let woken = writer.join().expect("no panic");
             assert!(seen || woken, "asleep for ever");
+        });
+    }
+
+    /// A writer that appends while another thread seals its segment: the value is found in the segment, or the writer appends it
+    /// elsewhere. The writer's fence stands for the time that the sealing thread waits.
+    #[test]
+    fn a_value_appended_while_its_segment_is_sealed_is_in_it_or_elsewhere() {
+        const CLOSED: u32 = 1;
+        #[derive(Default)]
+        struct Segment {
+            length: atomic::AtomicU32,
+            state: atomic::AtomicU32,
+            /// Published length that whoever asks first has found.
+            decided: Mutex<Option<u32>>,
+        }
+        impl Segment {
+            fn decide(&self) -> u32 {
+                let mut decided = self.decided.lock().expect("no panic");
+                *decided.get_or_insert_with(|| load_published(&self.length))
+            }
+        }
+        loom::model(|| {
+            let segment: Arc<Segment> = Arc::default();
+            let written = Arc::clone(&segment);
+            let writer = thread::spawn(move || {
+                publish(&written.length, 4);
+                atomic::fence(Ordering::SeqCst);
+                load_state(&written.state) == 0 || written.decide() == 4
+            });
+            assert!(announce_close(&segment.state, CLOSED));
+            let is_found = segment.decide() == 4;
+            let is_kept = writer.join().expect("no panic");
+            assert_eq!(is_found, is_kept, "lost, or kept twice");
         });
     }
 }

@@ -122,12 +122,13 @@ impl EntryWriter<'_, '_> {
             step: metric.step,
             value: metric.value,
         };
-        if !self.fits(frame_bytes(record.encode().len())) {
+        let body = record.encode();
+        if !self.fits(frame_bytes(body.len())) {
             // The next segment has to define the key again.
             self.close_segment()?;
             return self.append_metric(metric);
         }
-        self.append(&record.encode())?;
+        self.append(&body)?;
         self.summary.records += 1;
         Ok(())
     }

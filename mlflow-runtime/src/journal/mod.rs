@@ -55,16 +55,16 @@
 //! body, a CRC-32C, and the body. The layout is in [`segment::mapped`]. The first three segments of a thread
 //! have 64 KiB, 256 KiB and 1 MiB, all later ones 4 MiB; a record that needs more gets a larger segment.
 //!
-//! *Record.* The first byte of a body is the kind of the record. A metric point has a fixed binary form of 40
-//! bytes. Definitions and events are JSON, so that a newer version can add fields. The first record of every
+//! *Record.* The first byte of a body is the kind of the record. A metric point has a fixed binary form of 32
+//! bytes, or of 40 if its time is far from the present. Definitions and events are JSON, so that a newer version can add fields. The first record of every
 //! segment is its origin: the destination, the host, the process, and the tags that the runs of the process
 //! have in common. The encoding is in [`record`].
 //!
 //! # Writing
 //!
 //! [`with_writer`] finds the [`Writer`] of the calling thread in a thread-local. The hot path is
-//! [`append_metric`] with a point whose run and key the segment has defined already. The 40 bytes of the
-//! record and their checksum are copied into the mapped memory behind the last frame; then the length of the
+//! [`append_metric`] with a point whose run and key the segment has defined already. The 32 bytes of the
+//! record and their checksum are written into the mapped memory behind the last frame; then the length of the
 //! frame is stored with `Release`, and only now the frame exists. No step takes a lock or makes a system
 //! call, and none writes to memory that another thread writes, see [`cache_line`](crate::cache_line).
 //!
@@ -108,7 +108,11 @@
 //! events counts. No segment is reused for other values.
 //!
 //! At the end of the process, if everything is delivered, the open segments are [sealed](Journal::seal_all)
-//! and the directory is [removed](Journal::remove_if_empty), the lock file last. If somebody else has deleted
+//! and the directory is [removed](Journal::remove_if_empty), the lock file last. Another thread may be appending
+//! to such a segment. It looks at the segment's state after the append. If the segment is closed, both threads go by
+//! the end of the segment that the first of them has found: a value before that end is read there, and the writer
+//! appends every other one again, to a new segment. A kill before the old segment is deleted leaves that value twice,
+//! which is harmless. If somebody else has deleted
 //! a segment, its unread values are counted as dropped.
 //!
 //! # Durability
@@ -210,16 +214,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::thread;
 
 pub use access_check::JournalDirectory;
 use console_log::RunConsoleLogs;
 use deferred_warnings::{DeferredWarning, DeferredWarnings};
 use quota::{MAX_MEMORY_BYTES, Quota, Reservation};
 use record::{Definition, Fingerprint, Origin};
-use segment::Segment;
 use segment::append::Appender;
 use segment::mapped::Region;
 use segment::preallocate::PreallocatedSegments;
+use segment::{STORE_DELAY, Segment};
 use spool::{CopyError, Spool, SpooledArtifact};
 use storage::{DiskStorage, Storage};
 use user_files::JournalLocation;
@@ -228,8 +233,8 @@ use writer::{IdleSegments, Writer};
 
 pub(crate) use quota::DropReason;
 pub(crate) use writer::{
-    MetricKey, RunRef, append_metric, is_interned, open_first_segment, release_all, release_thread,
-    with_writer,
+    MetricKey, MetricPoint, RunRef, append_metric, is_interned, open_first_segment, release_all,
+    release_thread, with_writer,
 };
 
 use crate::cache_line::CacheLine;
@@ -695,12 +700,17 @@ impl Journal {
     }
 
     /// Seals all open segments, whatever thread has them. For the end of a process, when all that was logged
-    /// is delivered, so that the files can be deleted. A thread that logs later gets a new segment. A value
-    /// that another thread is appending at this moment may be lost: the call has not returned.
+    /// is delivered, so that the files can be deleted. A thread that logs later gets a new segment, and so does a thread that
+    /// is logging at this moment, unless its value is still found in the old one.
     pub(crate) fn seal_all(&self) {
-        for segment in self.segments().iter().filter(|segment| !segment.is_copy()) {
-            segment.seal();
+        let segments = self.segments();
+        let regular = segments.iter().filter(|segment| !segment.is_copy());
+        let open: Vec<_> = regular.filter(|segment| segment.close()).collect();
+        if open.is_empty() {
+            return;
         }
+        thread::sleep(STORE_DELAY);
+        open.into_iter().for_each(|segment| segment.seal_closed());
     }
 
     /// Returns true if no segment is left.

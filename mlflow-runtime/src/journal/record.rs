@@ -10,11 +10,13 @@
 //! 2 definition  u8 kind, JSON of [`Definition`]
 //! 3 event       u8 kind, 3 zero, u32 run, u64 sequence, u32 JSON length, 4 zero, JSON of [`Event`],
 //!               attachment: the bytes of an artifact, else nothing
+//! 4 metric      u8 kind, u48 ms, 1 zero, u32 run, u32 key, i64 step, f64 value           (32 bytes)
 //! ```
 //!
 //! All numbers are little-endian. The sequence orders the events of all threads of a process. Metrics need no
-//! sequence, as their timestamps order them. The rare kinds are JSON, so that a newer version may add fields
-//! which an older version ignores.
+//! sequence, as their timestamps order them. A metric is of kind 4, or of kind 1 if its time does not fit: before
+//! 1970, or more than 8,900 years later. The rare kinds are JSON, so that a newer version may add fields which an
+//! older version ignores.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,12 +26,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::{ArtifactKind, Param, RunIdentity, RunStatus, Tag};
 
-const METRIC: u8 = 1;
+const WIDE_METRIC: u8 = 1;
 const DEFINITION: u8 = 2;
 const EVENT: u8 = 3;
+const METRIC: u8 = 4;
 
-/// Length of a metric's body, in bytes.
-pub(crate) const METRIC_BYTES: usize = 40;
+/// Number of words in the body of a metric, which nearly all frames have.
+pub(crate) const METRIC_WORDS: usize = 4;
+/// Number of words in the body of a metric whose time does not fit into [`METRIC_TIME_BITS`].
+const WIDE_METRIC_WORDS: usize = 5;
+/// Number of bits for the time of a metric.
+const METRIC_TIME_BITS: u32 = 48;
 const EVENT_HEADER_BYTES: usize = 24;
 
 /// Decoded record.
@@ -249,28 +256,49 @@ pub(crate) struct SharedFilePart<'a> {
 
 impl MetricRecord {
     /// Encodes the body.
-    pub(crate) fn encode(&self) -> [u8; METRIC_BYTES] {
-        let mut body = [0; METRIC_BYTES];
-        for (bytes, word) in body.chunks_exact_mut(8).zip(self.words()) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        body
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let words = self.words();
+        words.map_or_else(|| self.encode_wide(), |words| to_bytes(&words))
     }
 
-    /// Returns the body as words, whose bytes in the file are little-endian. The checksum reads whole words, and a processor
-    /// stalls on a word that was written in smaller parts.
-    #[inline]
-    pub(crate) fn words(&self) -> [u64; METRIC_BYTES / 8] {
-        [
-            u64::from(METRIC) | u64::from(self.run) << 32,
+    /// Returns the body as words, whose bytes in the file are little-endian; `None` if the time does not fit. The checksum
+    /// reads whole words, and a processor stalls on a word that was written in smaller parts.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> Option<[u64; METRIC_WORDS]> {
+        let time = self.timestamp_ms.cast_unsigned();
+        (time >> METRIC_TIME_BITS == 0).then(|| {
+            [
+                u64::from(METRIC) | time << 8,
+                u64::from(self.run) | u64::from(self.key) << 32,
+                self.step.cast_unsigned(),
+                self.value.to_bits(),
+            ]
+        })
+    }
+
+    fn encode_wide(&self) -> Vec<u8> {
+        let words: [u64; WIDE_METRIC_WORDS] = [
+            u64::from(WIDE_METRIC) | u64::from(self.run) << 32,
             u64::from(self.key),
             self.timestamp_ms.cast_unsigned(),
             self.step.cast_unsigned(),
             self.value.to_bits(),
-        ]
+        ];
+        to_bytes(&words)
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
+        let time_and_kind = u64::from_le_bytes(read_array(body, 0)?);
+        Some(Self {
+            run: u32::from_le_bytes(read_array(body, 8)?),
+            key: u32::from_le_bytes(read_array(body, 12)?),
+            timestamp_ms: (time_and_kind >> 8).cast_signed(),
+            step: i64::from_le_bytes(read_array(body, 16)?),
+            value: f64::from_le_bytes(read_array(body, 24)?),
+        })
+    }
+
+    fn decode_wide(body: &[u8]) -> Option<Self> {
         Some(Self {
             run: u32::from_le_bytes(read_array(body, 4)?),
             key: u32::from_le_bytes(read_array(body, 8)?),
@@ -306,7 +334,7 @@ impl Event<'_> {
 impl<'a> Record<'a> {
     /// Returns true if the journal counts the record in `body` as a value.
     pub(crate) fn is_value(body: &[u8]) -> bool {
-        matches!(body.first(), Some(&METRIC | &EVENT))
+        matches!(body.first(), Some(&METRIC | &WIDE_METRIC | &EVENT))
     }
 
     /// Decodes a body. Returns `None` for a kind of record that this version does not know, as a newer
@@ -314,6 +342,7 @@ impl<'a> Record<'a> {
     pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
         match *body.first()? {
             METRIC => MetricRecord::decode(body).map(Record::Metric),
+            WIDE_METRIC => MetricRecord::decode_wide(body).map(Record::Metric),
             DEFINITION => serde_json::from_slice(body.get(1..)?)
                 .ok()
                 .map(Record::Definition),
@@ -340,7 +369,8 @@ pub(crate) fn is_plausible(body: &[u8]) -> bool {
         bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
     };
     match body.first() {
-        Some(&METRIC) => body.len() == METRIC_BYTES && zeros(1, 4) && zeros(12, 16),
+        Some(&METRIC) => body.len() == METRIC_WORDS * 8 && zeros(7, 8),
+        Some(&WIDE_METRIC) => body.len() == WIDE_METRIC_WORDS * 8 && zeros(1, 4) && zeros(12, 16),
         Some(&DEFINITION) => body.get(1) == Some(&b'{'),
         Some(&EVENT) => zeros(1, 4) && zeros(20, 24) && body.get(EVENT_HEADER_BYTES) == Some(&b'{'),
         _ => false,
@@ -351,7 +381,8 @@ pub(crate) fn is_plausible(body: &[u8]) -> bool {
 /// if it does not.
 pub(crate) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     match *bytes.first()? {
-        METRIC => Some(METRIC_BYTES),
+        METRIC => Some(METRIC_WORDS * 8),
+        WIDE_METRIC => Some(WIDE_METRIC_WORDS * 8),
         DEFINITION => {
             let mut values =
                 serde_json::Deserializer::from_slice(bytes.get(1..)?).into_iter::<IgnoredAny>();
@@ -365,6 +396,10 @@ pub(crate) fn encoded_length(bytes: &[u8]) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+fn to_bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 fn read_array<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
@@ -382,6 +417,48 @@ fn append_json(body: &mut Vec<u8>, value: &impl Serialize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_read_as_it_was_written() {
+        let times = [0, 1, (1 << 48) - 1, 1 << 48, -1, i64::MIN, i64::MAX];
+        for timestamp_ms in times {
+            let metric = MetricRecord {
+                run: 0x0102_0304,
+                key: u32::MAX,
+                timestamp_ms,
+                step: -7,
+                value: -0.5,
+            };
+            let body = metric.encode();
+            assert!(Record::is_value(&body) && is_plausible(&body));
+            assert_eq!(encoded_length(&body), Some(body.len()));
+            let fits = (0..1 << 48).contains(&timestamp_ms);
+            assert_eq!(body.len(), if fits { 32 } else { 40 });
+            let Some(Record::Metric(read)) = Record::decode(&body) else {
+                panic!("{timestamp_ms} ms: {body:?}");
+            };
+            assert_eq!(read, metric);
+            // Half a record is none.
+            assert!(!is_plausible(&body[..body.len() - 8]));
+            assert!(Record::decode(&body[..body.len() - 1]).is_none());
+        }
+    }
+
+    /// Journals of earlier versions have all of their metrics in the wide form.
+    #[test]
+    fn a_wide_metric_of_any_time_is_read() {
+        let metric = MetricRecord {
+            run: 3,
+            key: 1 << 31,
+            timestamp_ms: 1_795_542_561_824,
+            step: 9,
+            value: 0.25,
+        };
+        let body = metric.encode_wide();
+        assert!(Record::is_value(&body) && is_plausible(&body));
+        assert_eq!(encoded_length(&body), Some(40));
+        assert!(matches!(Record::decode(&body), Some(Record::Metric(read)) if read == metric));
+    }
 
     #[test]
     fn common_tags_are_adopted_once_and_give_way_to_a_starts_own() {

@@ -5,7 +5,7 @@
 //! that begins to log.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,18 +31,14 @@ pub(crate) fn is_interned(id: u32) -> bool {
 }
 
 thread_local! {
-    /// Writers of this thread; `None` before its first append, and while they are in use.
-    static WRITERS: Cell<Option<Box<ThreadWriters>>> = const { Cell::new(None) };
-    /// True while the writers are in use by code that may call other code. This cell has no destructor, so it can be read while
-    /// the thread's locals are destroyed.
-    static ARE_IN_USE: Cell<bool> = const { Cell::new(false) };
+    /// Writers of this thread. They are borrowed while they are in use: what logs meanwhile uses the fallback writer.
+    static WRITERS: RefCell<ThreadWriters> = const { RefCell::new(ThreadWriters::EMPTY) };
 }
 
 /// Number that no journal has.
 const NO_JOURNAL: u32 = 0;
 
 /// Writers of one thread, one for each journal. There is almost always only one, as there is one destination.
-#[derive(Default)]
 struct ThreadWriters {
     /// The writer that was used last.
     latest: Writer,
@@ -50,11 +46,16 @@ struct ThreadWriters {
 }
 
 impl ThreadWriters {
+    const EMPTY: Self = Self {
+        latest: Writer::NEW,
+        others: Vec::new(),
+    };
+
     /// Returns the writer for a journal, which becomes the latest one.
     fn find_or_create(&mut self, journal: &Journal) -> &mut Writer {
         if self.latest.journal != *journal.id {
             let found = { self.others.iter() }.position(|writer| writer.journal == *journal.id);
-            let mut writer = found.map_or_else(Writer::default, |at| self.others.swap_remove(at));
+            let mut writer = found.map_or(Writer::NEW, |at| self.others.swap_remove(at));
             if writer.journal == NO_JOURNAL {
                 writer.journal = *journal.id;
                 writer.process = fork::current_generation();
@@ -72,37 +73,7 @@ impl ThreadWriters {
     }
 }
 
-/// The calling thread's writers while they are in use. Dropping this value gives them back to the thread, also while a panic
-/// unwinds.
-struct BorrowedWriters(Option<Box<ThreadWriters>>);
-
-impl BorrowedWriters {
-    /// Takes the thread's writers. Returns `None` if they are in use, because a destructor of the user's logs meanwhile, or if
-    /// the thread's locals are destroyed.
-    fn take() -> Option<Self> {
-        if ARE_IN_USE.get() {
-            return None;
-        }
-        let writers = WRITERS.try_with(Cell::take).ok()?.unwrap_or_default();
-        ARE_IN_USE.set(true);
-        Some(Self(Some(writers)))
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Writer> {
-        self.0.iter_mut().flat_map(|writers| writers.iter_mut())
-    }
-}
-
-impl Drop for BorrowedWriters {
-    fn drop(&mut self) {
-        ARE_IN_USE.set(false);
-        let writers = self.0.take();
-        let _ = WRITERS.try_with(|place| place.set(writers));
-    }
-}
-
 /// Access of one thread to one journal: the segment that the thread appends to.
-#[derive(Default)]
 pub(crate) struct Writer {
     journal: u32,
     /// Fork generation of the process in which the writer was created.
@@ -112,6 +83,12 @@ pub(crate) struct Writer {
     open: Option<OpenSegment>,
     /// List that takes the segment when the thread ends.
     idle: Weak<IdleSegments>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::NEW
+    }
 }
 
 /// Greatest number of segments that wait for a thread. Further ones are sealed, so that they can be deleted.
@@ -147,12 +124,13 @@ impl IdleSegments {
 }
 
 /// Segment that is being written, and what is defined in it.
-struct OpenSegment {
+pub(crate) struct OpenSegment {
     appender: Appender,
     segment: Arc<Segment>,
     /// True if the segment is beyond the journal's bound, so that it takes only essential records.
     is_reserved: bool,
-    last_run: Option<u32>,
+    /// Run that was logged to last, if the segment takes its metrics: it defines the run, and is not reserved.
+    metric_run: Option<u32>,
     runs: FxHashSet<u32>,
     /// Keys defined in the segment, indexed by the [`Key`]'s number.
     keys: Vec<bool>,
@@ -168,12 +146,71 @@ pub(crate) struct RunRef<'a> {
     pub(crate) inherited: bool,
 }
 
-/// Name of a metric.
+/// Key of a metric. A trait and not an enum, so that each kind has an append of its own, which keeps the point in registers.
+pub(crate) trait MetricKey: Copy {
+    /// Returns the number that the segment has defined for the key.
+    fn number_in(self, open: &OpenSegment) -> Option<u32>;
+
+    /// Defines the key in the segment.
+    fn define_in(self, open: &mut OpenSegment, journal: &Journal) -> Result<(), SegmentFull>;
+}
+
+/// Key known at the call site, or bound to a handle: found by its number.
+impl MetricKey for &Key {
+    #[inline(always)]
+    fn number_in(self, open: &OpenSegment) -> Option<u32> {
+        // A key without a number has 0, which no segment defines.
+        let id = self.assigned_number();
+        (open.keys.get(id as usize) == Some(&true)).then_some(id)
+    }
+
+    fn define_in(self, open: &mut OpenSegment, journal: &Journal) -> Result<(), SegmentFull> {
+        let id = self.number();
+        open.append_key(journal, id, self.name())?;
+        let index = id as usize;
+        if open.keys.len() <= index {
+            open.keys.resize(index + 1, false);
+        }
+        open.keys[index] = true;
+        Ok(())
+    }
+}
+
+/// Key that is only known by its text.
+impl MetricKey for &str {
+    #[inline]
+    fn number_in(self, open: &OpenSegment) -> Option<u32> {
+        open.dynamic_keys.get(self).copied()
+    }
+
+    fn define_in(self, open: &mut OpenSegment, journal: &Journal) -> Result<(), SegmentFull> {
+        let id =
+            FIRST_DYNAMIC_KEY + u32::try_from(open.dynamic_keys.len()).map_err(|_| SegmentFull)?;
+        open.append_key(journal, id, self)?;
+        open.dynamic_keys.insert(self.into(), id);
+        Ok(())
+    }
+}
+
+/// Metric point, as it is logged.
 #[derive(Clone, Copy)]
-pub(crate) enum MetricKey<'a> {
-    /// Key known at the call site, or bound to a handle: found by its number.
-    Interned(&'a Key),
-    Dynamic(&'a str),
+pub(crate) struct MetricPoint<'a, K> {
+    pub(crate) run: RunRef<'a>,
+    pub(crate) key: K,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) step: i64,
+    pub(crate) value: f64,
+}
+
+impl<K> MetricPoint<'_, K> {
+    /// Returns the point with a step that stands for itself, see [`record::clamp_plain_step`].
+    #[inline(always)]
+    fn with_plain_step(self) -> Self {
+        Self {
+            step: record::clamp_plain_step(self.step),
+            ..self
+        }
+    }
 }
 
 /// Greatest number of attempts to append a record: in a segment that the thread took over, in one that it
@@ -182,11 +219,8 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// Runs `write`, once, on the calling thread's writer, then logs deferred warnings.
 pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
-    if let Some(mut borrowed) = BorrowedWriters::take() {
-        if let Some(writers) = &mut borrowed.0 {
-            write(writers.find_or_create(journal));
-        }
-    } else {
+    let is_written = borrow_writers(|writers| write(writers.find_or_create(journal)));
+    if is_written.is_none() {
         let mut stray = lock(&journal.fallback_writer);
         stray.journal = *journal.id;
         stray.process = fork::current_generation();
@@ -195,15 +229,26 @@ pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer))
     journal.deferred_warnings.emit();
 }
 
+/// Calls `use_them` with the calling thread's writers. Returns `None` if they are in use, because a destructor of the user's
+/// logs meanwhile, or if the thread's locals are destroyed.
+#[inline]
+fn borrow_writers<R>(use_them: impl FnOnce(&mut ThreadWriters) -> R) -> Option<R> {
+    let borrowed = WRITERS.try_with(|writers| {
+        let mut writers = writers.try_borrow_mut().ok()?;
+        Some(use_them(&mut writers))
+    });
+    borrowed.ok().flatten()
+}
+
 /// Seals the segment that this thread has open, and those that wait for a thread, so that they can be shipped
 /// and deleted while the thread lives on. From now on, segments of threads that end are sealed at once.
 pub(crate) fn release_thread(journal: &Journal) {
-    if let Some(mut borrowed) = BorrowedWriters::take() {
-        let writers = borrowed.iter_mut();
+    borrow_writers(|writers| {
+        let writers = writers.iter_mut();
         for writer in writers.filter(|writer| writer.journal == *journal.id) {
             writer.open = None;
         }
-    }
+    });
     // If the lock is taken, another thread is writing with the fallback writer.
     if let Ok(mut stray) = journal.fallback_writer.try_lock() {
         stray.open = None;
@@ -214,63 +259,38 @@ pub(crate) fn release_thread(journal: &Journal) {
 /// Seals the segments that this thread has open, of all journals. For a thread of this crate that will log
 /// nothing for a while.
 pub(crate) fn release_all() {
-    if let Some(mut borrowed) = BorrowedWriters::take() {
+    borrow_writers(|writers| {
         // The segments of a parent belong to threads of the parent, which may hold their locks.
         let generation = fork::current_generation();
-        let own = { borrowed.iter_mut() }.filter(|writer| writer.process == generation);
+        let own = { writers.iter_mut() }.filter(|writer| writer.process == generation);
         own.for_each(|writer| writer.open = None);
-    }
+    });
 }
 
-/// Appends a metric point, once, by the calling thread's writer, then logs deferred warnings.
+/// Appends a metric point, once, by the calling thread's writer.
 ///
-/// A point whose run and key the open segment has defined already is appended without a call of a closure or another function,
-/// so that its parts stay in the processor's registers. All others take the long way.
+/// A point whose run and key the open segment has defined already is appended without a call of another function, so that its
+/// parts stay in the processor's registers. All others take the long way.
 #[inline(always)]
-pub(crate) fn append_metric(
-    journal: &Journal,
-    run: RunRef<'_>,
-    key: MetricKey<'_>,
-    timestamp_ms: i64,
-    step: i64,
-    value: f64,
-) {
-    let step = record::clamp_plain_step(step);
-    // Nothing in between calls other code of this crate, so nothing finds the writers missing. If something did, it would get
-    // further ones, and those would leave their segment to another thread.
-    let Some(mut writers) = WRITERS.try_with(Cell::take).ok().flatten() else {
-        append_new_metric(journal, run, key, timestamp_ms, step, value);
-        return;
-    };
-    let mut is_appended = false;
-    // No closure here: its captured values would go through memory.
-    if writers.latest.journal == *journal.id
-        && let Some(open) = &mut writers.latest.open
-    {
-        is_appended = open.append_known_metric(run.number, key, timestamp_ms, step, value);
-    }
-    let _ = WRITERS.try_with(|place| place.set(Some(writers)));
-    if is_appended {
+pub(crate) fn append_metric(journal: &Journal, point: MetricPoint<'_, impl MetricKey>) {
+    let point = point.with_plain_step();
+    let is_appended = borrow_writers(|ThreadWriters { latest, .. }| {
+        let is_for_journal = latest.journal == *journal.id;
+        let open = latest.open.as_mut();
+        is_for_journal && open.is_some_and(|open| open.append_known_metric(point))
+    });
+    if is_appended == Some(true) {
+        // No warning was deferred: nothing but the long way defers any.
         journal.wakeup.notify_if_asleep();
-        journal.deferred_warnings.emit();
     } else {
-        append_new_metric(journal, run, key, timestamp_ms, step, value);
+        append_new_metric(journal, point);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn append_new_metric(
-    journal: &Journal,
-    run: RunRef<'_>,
-    key: MetricKey<'_>,
-    timestamp_ms: i64,
-    step: i64,
-    value: f64,
-) {
-    with_writer(journal, |writer| {
-        writer.append_point(journal, run, key, timestamp_ms, step, value);
-    });
+fn append_new_metric(journal: &Journal, point: MetricPoint<'_, impl MetricKey>) {
+    with_writer(journal, |writer| writer.append_point(journal, point));
 }
 
 /// Opens the calling thread's first segment, if the thread has none yet, and if the journal has space for another thread's first
@@ -288,24 +308,28 @@ pub(crate) fn open_first_segment(journal: &Journal) {
 }
 
 impl Writer {
+    const NEW: Self = Self {
+        journal: NO_JOURNAL,
+        process: 0,
+        segment_count: 0,
+        open: None,
+        idle: Weak::new(),
+    };
+
     /// Appends a metric point.
     #[inline]
     pub(crate) fn append_metric(
         &mut self,
         journal: &Journal,
-        run: RunRef<'_>,
-        key: MetricKey<'_>,
-        timestamp_ms: i64,
-        step: i64,
-        value: f64,
+        point: MetricPoint<'_, impl MetricKey>,
     ) {
-        let step = record::clamp_plain_step(step);
+        let point = point.with_plain_step();
         if let Some(open) = &mut self.open
-            && open.append_known_metric(run.number, key, timestamp_ms, step, value)
+            && open.append_known_metric(point)
         {
             journal.wakeup.notify_if_asleep();
         } else {
-            self.append_point(journal, run, key, timestamp_ms, step, value);
+            self.append_point(journal, point);
         }
     }
 
@@ -314,30 +338,28 @@ impl Writer {
         &mut self,
         journal: &Journal,
         run: RunRef<'_>,
-        key: MetricKey<'_>,
+        key: impl MetricKey,
         timestamp_ms: i64,
         value: f64,
     ) {
         let step = record::encode_last_step(journal.next_sequence());
-        self.append_point(journal, run, key, timestamp_ms, step, value);
+        let point = MetricPoint {
+            run,
+            key,
+            timestamp_ms,
+            step,
+            value,
+        };
+        self.append_point(journal, point);
     }
 
     /// Appends a metric point, after the definitions that it needs, and to a new segment if the open one has no room.
     #[cold]
-    fn append_point(
-        &mut self,
-        journal: &Journal,
-        run: RunRef<'_>,
-        key: MetricKey<'_>,
-        timestamp_ms: i64,
-        step: i64,
-        value: f64,
-    ) {
+    fn append_point(&mut self, journal: &Journal, point: MetricPoint<'_, impl MetricKey>) {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(open) = &mut self.open
-                && !open.is_reserved
-                && open.define_metric(journal, run, key).is_ok()
-                && open.append_known_metric(run.number, key, timestamp_ms, step, value)
+                && open.define_metric(journal, point.run, point.key).is_ok()
+                && open.append_known_metric(point)
             {
                 journal.wakeup.notify_if_asleep();
                 return;
@@ -443,7 +465,7 @@ impl Writer {
             appender,
             segment,
             is_reserved: taken == Reservation::OverLimit,
-            last_run: None,
+            metric_run: None,
             runs: FxHashSet::default(),
             keys: Vec::new(),
             dynamic_keys: FxHashMap::default(),
@@ -453,35 +475,41 @@ impl Writer {
 }
 
 impl OpenSegment {
-    /// Appends a metric point if the segment has room for it and defines its run and its key. Returns false, and does
-    /// nothing, if not.
+    /// Appends a metric point if the segment has room for it and defines its run and its key. Returns false if the segment does
+    /// not have the point.
     #[inline(always)]
-    fn append_known_metric(
-        &mut self,
-        run: u32,
-        key: MetricKey<'_>,
-        timestamp_ms: i64,
-        step: i64,
-        value: f64,
-    ) -> bool {
-        if self.is_reserved || self.segment.is_sealed() || self.last_run != Some(run) {
+    fn append_known_metric(&mut self, point: MetricPoint<'_, impl MetricKey>) -> bool {
+        if self.metric_run != Some(point.run.number) {
             return false;
         }
-        let Some(key) = self.known_key(key) else {
+        let Some(key) = point.key.number_in(self) else {
             return false;
         };
         let record = MetricRecord {
-            run,
+            run: point.run.number,
             key,
-            timestamp_ms,
-            step,
-            value,
+            timestamp_ms: point.timestamp_ms,
+            step: point.step,
+            value: point.value,
         };
-        let is_appended = self.appender.append_words(&record.words()).is_ok();
-        if is_appended {
-            self.segment.count_value();
-        }
-        is_appended
+        let appended = match record.words() {
+            Some(words) => self.appender.append_words(&words),
+            None => self.append_wide(record),
+        };
+        appended.is_ok() && self.count_value()
+    }
+
+    /// Appends a metric whose time does not fit into the usual record.
+    #[cold]
+    fn append_wide(&mut self, record: MetricRecord) -> Result<(), SegmentFull> {
+        self.appender.append(&record.encode())
+    }
+
+    /// Counts the value that was appended last. Returns false if another thread has sealed the segment without it.
+    #[inline(always)]
+    fn count_value(&mut self) -> bool {
+        self.segment.count_value();
+        !self.segment.is_closed() || self.segment.has_frames_until(self.appender.position())
     }
 
     /// Defines the run and the key of a metric, where the segment does not define them yet.
@@ -489,84 +517,47 @@ impl OpenSegment {
         &mut self,
         journal: &Journal,
         run: RunRef<'_>,
-        key: MetricKey<'_>,
+        key: impl MetricKey,
     ) -> Result<(), SegmentFull> {
-        if self.segment.is_sealed() {
+        if self.is_reserved || self.segment.is_closed() {
             return Err(SegmentFull);
         }
-        if self.last_run != Some(run.number) {
-            self.define_run(&run)?;
-        }
-        if self.known_key(key).is_none() {
-            match key {
-                MetricKey::Interned(key) => self.define_key(journal, key)?,
-                MetricKey::Dynamic(name) => self.define_dynamic_key(journal, name)?,
-            }
+        self.define_run(&run)?;
+        self.metric_run = Some(run.number);
+        if key.number_in(self).is_none() {
+            key.define_in(self, journal)?;
         }
         Ok(())
-    }
-
-    /// Returns the number that the segment has defined for a key.
-    #[inline]
-    fn known_key(&self, key: MetricKey<'_>) -> Option<u32> {
-        match key {
-            MetricKey::Interned(key) => {
-                let id = key.number();
-                (self.keys.get(id as usize) == Some(&true)).then_some(id)
-            }
-            MetricKey::Dynamic(name) => self.dynamic_keys.get(name).copied(),
-        }
     }
 
     fn append_event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), SegmentFull> {
-        if self.segment.is_sealed() {
+        if self.segment.is_closed() {
             return Err(SegmentFull);
         }
-        if self.last_run != Some(run.number) {
-            self.define_run(run)?;
-        }
+        self.define_run(run)?;
         self.appender.append(body)?;
-        self.segment.count_value();
-        Ok(())
+        if self.count_value() {
+            Ok(())
+        } else {
+            Err(SegmentFull)
+        }
     }
 
-    #[cold]
     fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), SegmentFull> {
-        if !self.runs.contains(&run.number) {
-            let mut identity = Cow::Borrowed(run.identity);
-            if run.inherited {
-                let role = run.identity.role.inherited();
-                identity.to_mut().role = role;
-            }
-            let definition = Definition::Run {
-                number: run.number,
-                identity,
-            };
-            self.appender.append(&definition.encode())?;
-            self.runs.insert(run.number);
+        if self.runs.contains(&run.number) {
+            return Ok(());
         }
-        self.last_run = Some(run.number);
-        Ok(())
-    }
-
-    #[cold]
-    fn define_key(&mut self, journal: &Journal, key: &Key) -> Result<(), SegmentFull> {
-        let id = key.number();
-        self.append_key(journal, id, key.name())?;
-        let index = id as usize;
-        if self.keys.len() <= index {
-            self.keys.resize(index + 1, false);
+        let mut identity = Cow::Borrowed(run.identity);
+        if run.inherited {
+            let role = run.identity.role.inherited();
+            identity.to_mut().role = role;
         }
-        self.keys[index] = true;
-        Ok(())
-    }
-
-    #[cold]
-    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<(), SegmentFull> {
-        let id =
-            FIRST_DYNAMIC_KEY + u32::try_from(self.dynamic_keys.len()).map_err(|_| SegmentFull)?;
-        self.append_key(journal, id, name)?;
-        self.dynamic_keys.insert(name.into(), id);
+        let definition = Definition::Run {
+            number: run.number,
+            identity,
+        };
+        self.appender.append(&definition.encode())?;
+        self.runs.insert(run.number);
         Ok(())
     }
 

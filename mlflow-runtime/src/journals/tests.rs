@@ -14,7 +14,7 @@ use crate::journal::record::{
 };
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, user_files, with_writer};
+use crate::journal::{Journal, MetricPoint, RunRef, release_thread, user_files, with_writer};
 use crate::model::metric_key::Key;
 use crate::model::{ArtifactKind, ExperimentRef, Param, Role, RunIdentity, RunStatus, Tag};
 
@@ -70,8 +70,16 @@ fn log_at(journal: &Journal, steps: std::ops::Range<i64>) {
     };
     with_writer(journal, |writer| {
         for step in steps.clone() {
-            let key = MetricKey::Interned(&LOSS);
-            writer.append_metric(journal, run, key, 100 + step.clamp(0, 100), step, 0.5);
+            writer.append_metric(
+                journal,
+                MetricPoint {
+                    run,
+                    key: &LOSS,
+                    timestamp_ms: 100 + step.clamp(0, 100),
+                    step,
+                    value: 0.5,
+                },
+            );
         }
     });
 }
@@ -168,7 +176,7 @@ fn entries_are_what_was_logged() {
         inherited: false,
     };
     with_writer(&journal, |writer| {
-        writer.append_metric_at_last_step(&journal, run, MetricKey::Interned(&LOSS), 100, 0.5);
+        writer.append_metric_at_last_step(&journal, run, &LOSS, 100, 0.5);
     });
     let tag = Tag {
         key: "t".to_owned(),
@@ -394,12 +402,12 @@ fn damage_costs_what_it_hits() {
             found.stretches,
             found.skipped_bytes
         ),
-        (file.as_path(), Some(offset), 1, 48)
+        (file.as_path(), Some(offset), 1, 40)
     );
     assert_eq!(journal.verify().expect("readable").waiting_values, 9);
     assert_eq!(
         journal.summary().expect("readable").damage.skipped_bytes(),
-        48
+        40
     );
 }
 
@@ -411,8 +419,8 @@ fn the_unfinished_end_of_a_live_journal_is_no_damage() {
     log_at(&journal, 0..3);
     let stored = stored(&journal);
     let file = segments(&stored).remove(0);
-    let end = offsets(&file, is_metric)[2] + 48;
-    overwrite(&file, end, &[40, 0, 0, 0, 1, 2, 3, 4]);
+    let end = offsets(&file, is_metric)[2] + 40;
+    overwrite(&file, end, &[32, 0, 0, 0, 1, 2, 3, 4]);
     let mut entries = stored.entries().expect("readable");
     assert_eq!(steps(entries.by_ref()), [0, 1, 2]);
     assert!(entries.damage().is_empty(), "{:?}", entries.damage());

@@ -6,7 +6,7 @@
 //! harm: they write to different journals.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHashMap;
@@ -21,6 +21,8 @@ pub struct Key {
     name: Cow<'static, str>,
     /// Number of the key; 0 until one is assigned.
     number: AtomicU32,
+    /// True once no warning is left to be logged for values of the key without a run.
+    is_warned: AtomicBool,
 }
 
 impl Key {
@@ -33,6 +35,7 @@ impl Key {
         Self {
             name: Cow::Borrowed(limits::checked_key(name)),
             number: AtomicU32::new(0),
+            is_warned: AtomicBool::new(false),
         }
     }
 
@@ -46,6 +49,7 @@ impl Key {
         let key = Arc::new(Self {
             name: Cow::Owned(name.to_owned()),
             number: AtomicU32::new(0),
+            is_warned: AtomicBool::new(false),
         });
         shared.insert(name.into(), Arc::clone(&key));
         key
@@ -56,8 +60,23 @@ impl Key {
     }
 
     #[inline]
+    pub(crate) fn is_warned(&self) -> bool {
+        self.is_warned.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_warned(&self) {
+        self.is_warned.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the number of the key; 0 if none is assigned yet.
+    #[inline]
+    pub(crate) fn assigned_number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of the key, which is assigned now if need be.
     pub(crate) fn number(&self) -> u32 {
-        match self.number.load(Ordering::Relaxed) {
+        match self.assigned_number() {
             0 => self.assign(),
             number => number,
         }

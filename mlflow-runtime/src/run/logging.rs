@@ -12,10 +12,13 @@ use crate::model::metric_key::Key;
 #[cfg(feature = "image")]
 use crate::run::Image;
 use crate::run::Run;
-use crate::run::current_run::{current_run_or_warn, with_current_run};
+use crate::run::current_run::{
+    current_run_or_warn, has_current_run, report_key_outside_run, report_outside_run,
+    with_current_run,
+};
 use crate::run::log_as::{LogAsInput, LogAsModel, describe_dataset, describe_model};
 use crate::run::metric_value::{MetricValue, Step};
-use crate::tracker::global;
+use crate::tracker::global::{self, COMPILED_OUT};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -49,7 +52,14 @@ pub fn log_metric_at(key: &str, value: impl MetricValue, step: impl Step) {
 }
 
 fn log_point(key: &str, value: f64, step: i64) {
-    with_current_run("metric", key, move |run| run.log_point(key, value, step));
+    if COMPILED_OUT {
+        return;
+    }
+    if !has_current_run() {
+        report_outside_run("metric", key);
+    } else {
+        with_current_run(move |run| run.log_now(key, value, step));
+    }
 }
 
 /// Logs several metrics of the current run at one step.
@@ -455,12 +465,25 @@ pub fn log_model_input(model_id: &str) {
 }
 
 /// Logs a metric of the current run under an interned key; [`metric!`](crate::metric) expands to this call.
+///
+/// Inlined into the program, whose access to the thread-local is cheaper.
 #[doc(hidden)]
 #[inline]
 pub fn log_key(key: &Key, value: f64, step: i64) {
-    with_current_run("metric", key.name(), move |run| {
-        run.log_known_point(key, value, step);
-    });
+    if COMPILED_OUT {
+        return;
+    }
+    if has_current_run() {
+        append_to_current_run(key, value, step);
+    } else {
+        report_key_outside_run("metric", key);
+    }
+}
+
+/// All of an append, in one function.
+#[inline(never)]
+fn append_to_current_run(key: &Key, value: f64, step: i64) {
+    with_current_run(move |run| run.log_now(key, value, step));
 }
 
 /// Logs a metric of the current run under a literal key, checked at compile time.

@@ -55,7 +55,7 @@ use serde::Serialize;
 
 use crate::capture::{self, Text, TextEnd, Values};
 use crate::journal::record::Event;
-use crate::journal::{self, MetricKey};
+use crate::journal::{self, MetricKey, MetricPoint};
 use crate::model::RunIdentity;
 use crate::model::limits;
 use crate::model::metric_key::Key;
@@ -586,22 +586,32 @@ impl Run {
 
     /// Logs a metric under a key that is known before its values.
     pub(crate) fn log_known_point(&self, key: &Key, value: f64, step: i64) {
-        self.log_now(MetricKey::Interned(key), value, step);
+        self.log_now(key, value, step);
     }
 
     /// Logs a metric under a key that is only known by its text.
     pub(crate) fn log_point(&self, key: &str, value: f64, step: i64) {
-        self.log_now(MetricKey::Dynamic(key), value, step);
+        self.log_now(key, value, step);
     }
 
     /// Logs a metric with the time of the call. Inlined into one function for each kind of key, whose arguments are passed in
     /// registers.
     #[inline(always)]
-    fn log_now(&self, key: MetricKey<'_>, value: f64, step: i64) {
-        if let Some(run) = self.live() {
-            let now_ms = time::coarse_now_ms();
-            let journal = run.tracker.journal();
-            journal::append_metric(journal, run.journal_ref(), key, now_ms, step, value);
+    pub(crate) fn log_now(&self, key: impl MetricKey, value: f64, step: i64) {
+        let Some(inner) = self.0.as_deref() else {
+            return;
+        };
+        // The clock comes first, as it leaves few registers alone.
+        let timestamp_ms = time::coarse_now_ms();
+        if let Some(run) = inner.live() {
+            let point = MetricPoint {
+                run: run.journal_ref(),
+                key,
+                timestamp_ms,
+                step,
+                value,
+            };
+            journal::append_metric(run.tracker.journal(), point);
         }
     }
 
@@ -613,7 +623,6 @@ impl Run {
             // points.
             let now_ms = time::now_ms() + 1;
             journal::with_writer(journal, |writer| {
-                let key = MetricKey::Dynamic(key);
                 writer.append_metric_at_last_step(journal, run.journal_ref(), key, now_ms, value);
             });
         }
@@ -649,8 +658,14 @@ impl Run {
             let (journal, run) = (run.tracker.journal(), run.journal_ref());
             journal::with_writer(journal, |writer| {
                 for (key, value) in group {
-                    let key = MetricKey::Dynamic(key.as_ref());
-                    writer.append_metric(journal, run, key, time_ms, step, *value);
+                    let point = MetricPoint {
+                        run,
+                        key: key.as_ref(),
+                        timestamp_ms: time_ms,
+                        step,
+                        value: *value,
+                    };
+                    writer.append_metric(journal, point);
                 }
             });
         }

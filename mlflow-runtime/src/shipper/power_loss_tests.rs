@@ -22,7 +22,7 @@ use crate::journal::record::{ArtifactLocation, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::user_files;
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
+use crate::journal::{Journal, MetricKey, MetricPoint, RunRef, release_thread, with_writer};
 use crate::model::metric_key::Key;
 use crate::model::{ArtifactKind, ExperimentRef, Param, Tag};
 use crate::model::{Role, RunIdentity};
@@ -224,13 +224,11 @@ impl Life {
                 inherited: false,
             };
             for step in steps {
-                let key = match step % 3 {
-                    0 => MetricKey::Interned(&LOSS),
-                    _ => MetricKey::Dynamic("own"),
-                };
-                with_writer(&journal, |writer| {
-                    writer.append_metric(&journal, run, key, 1 + step, step, step as f64 / 2.0);
-                });
+                if step % 3 == 0 {
+                    log_point(&journal, run, &LOSS, step);
+                } else {
+                    log_point(&journal, run, "own", step);
+                }
             }
         };
         if aside {
@@ -345,6 +343,19 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         (name, fs::read(entry.path()).expect("readable"))
     });
     read.collect()
+}
+
+fn log_point(journal: &Journal, run: RunRef<'_>, key: impl MetricKey, step: i64) {
+    with_writer(journal, |writer| {
+        let point = MetricPoint {
+            run,
+            key,
+            timestamp_ms: 1 + step,
+            step,
+            value: step as f64 / 2.0,
+        };
+        writer.append_metric(journal, point);
+    });
 }
 
 /// Returns one of the states in which the device may have a file.

@@ -12,7 +12,7 @@ use crate::journal::directory::Directory;
 use crate::journal::record::{ArtifactLocation, Event, Origin, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
-use crate::journal::{DropReason, Journal, MetricKey, RunRef, release_thread, with_writer};
+use crate::journal::{DropReason, Journal, MetricPoint, RunRef, release_thread, with_writer};
 use crate::model::{ArtifactKind, ExperimentRef, ModelStatus, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::batch::ReadBatch;
@@ -115,9 +115,17 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
             inherited: false,
         };
         for step in 0..10 {
-            let key = MetricKey::Dynamic("loss");
             with_writer(&shared, |writer| {
-                writer.append_metric(&shared, run, key, 7, step, 0.5);
+                writer.append_metric(
+                    &shared,
+                    MetricPoint {
+                        run,
+                        key: "loss",
+                        timestamp_ms: 7,
+                        step,
+                        value: 0.5,
+                    },
+                );
             });
         }
         set_state(&shared, "old");
@@ -352,7 +360,16 @@ fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
     };
     with_writer(journal, |writer| {
         for step in 0..10 {
-            writer.append_metric(journal, run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(
+                journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 5,
+                    step,
+                    value: 0.5,
+                },
+            );
         }
     });
     release_thread(journal);
@@ -475,7 +492,7 @@ fn log_returned(journal: &Journal) {
         inherited: false,
     };
     with_writer(journal, |writer| {
-        let key = MetricKey::Dynamic("loss");
+        let key = "loss";
         writer.append_metric_at_last_step(journal, run, key, time::now_ms() + 1, 2.0);
     });
 }
@@ -508,10 +525,18 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
                 };
                 for step in 0..count {
                     with_writer(journal, |writer| {
-                        let key = MetricKey::Dynamic("loss");
                         let now_ms = time::now_ms();
                         let step = i64::try_from(step).unwrap_or(0);
-                        writer.append_metric(journal, run, key, now_ms, step, 0.5);
+                        writer.append_metric(
+                            journal,
+                            MetricPoint {
+                                run,
+                                key: "loss",
+                                timestamp_ms: now_ms,
+                                step,
+                                value: 0.5,
+                            },
+                        );
                     });
                 }
                 let _ = done.send(());
@@ -559,8 +584,16 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
         };
         with_writer(&journal, |writer| {
             for step in steps.clone() {
-                let key = MetricKey::Dynamic("loss");
-                writer.append_metric(&journal, run, key, time::now_ms(), step, 0.5);
+                writer.append_metric(
+                    &journal,
+                    MetricPoint {
+                        run,
+                        key: "loss",
+                        timestamp_ms: time::now_ms(),
+                        step,
+                        value: 0.5,
+                    },
+                );
             }
         });
     };
@@ -632,8 +665,16 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
             inherited: false,
         };
         with_writer(&journal, |writer| {
-            let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&journal, run, key, time::now_ms(), step, value);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: time::now_ms(),
+                    step,
+                    value,
+                },
+            );
         });
     };
     start(&journal);
@@ -671,7 +712,16 @@ fn what_a_dead_process_left_goes_in_small_batches() {
     };
     for step in (0..).take(POINTS) {
         with_writer(&journal, |writer| {
-            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 7, step, 0.5);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 7,
+                    step,
+                    value: 0.5,
+                },
+            );
         });
     }
     release_thread(&journal);
@@ -708,7 +758,16 @@ fn what_a_dead_process_left_is_interrupted_after_each_run() {
             inherited: false,
         };
         with_writer(&journal, |writer| {
-            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 7,
+                    step: 0,
+                    value: 0.5,
+                },
+            );
         });
     }
     release_thread(&journal);

@@ -86,6 +86,12 @@ pub(crate) fn is_enabled() -> bool {
     !COMPILED_OUT && (ENABLED_STATE.load(Ordering::Relaxed) == ENABLED || is_enabled_slow())
 }
 
+/// Returns true if it is settled that the process does not track. Costs one load and a compare.
+#[inline]
+pub(crate) fn is_known_disabled() -> bool {
+    ENABLED_STATE.load(Ordering::Relaxed) == DISABLED
+}
+
 #[cold]
 fn is_enabled_slow() -> bool {
     match ENABLED_STATE.load(Ordering::Relaxed) {

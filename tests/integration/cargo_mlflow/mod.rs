@@ -111,8 +111,8 @@ fn damage(folder: &Folder) {
     assert_eq!(segments.len(), 1, "{segments:?}");
     let mut bytes = fs::read(&segments[0]).unwrap();
     let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    // The last records are points of 48 bytes. The middle of a few of them is hit.
-    let middle = written - 48 * 50;
+    // The last records are points of 40 bytes. The middle of a few of them is hit.
+    let middle = written - 40 * 50;
     for byte in &mut bytes[middle..middle + 100] {
         *byte ^= 0x55;
     }

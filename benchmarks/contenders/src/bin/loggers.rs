@@ -112,7 +112,7 @@ fn ticklog(work: &Work) {
     work.time(|step| ticklog::info!("loss {} {}", step, 0.5));
 }
 
-/// Returns the 40 bytes of a record: those that mlflow-runtime's journal has for a point.
+/// Returns the 40 bytes of a record: as many as mlflow-runtime's journal has for a point.
 fn record(step: i64) -> [u8; 40] {
     let mut record = [1; 40];
     record[24..32].copy_from_slice(&step.to_le_bytes());

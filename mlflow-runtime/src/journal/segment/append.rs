@@ -31,6 +31,14 @@ impl Appender {
         }
     }
 
+    /// Returns the offset at which the last frame ends.
+    pub(crate) fn position(&self) -> usize {
+        match self {
+            Self::Mapped(appender) => appender.position(),
+            Self::Written(appender) => appender.position,
+        }
+    }
+
     /// Appends one frame.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {

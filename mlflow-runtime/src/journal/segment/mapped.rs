@@ -37,6 +37,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::journal::atomics::{load_published, publish};
+use crate::journal::record::METRIC_WORDS;
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
@@ -88,6 +89,7 @@ impl Region {
         let appender = MappedAppender {
             region: Arc::clone(&region),
             position: HEADER_BYTES,
+            crc: CrcInstruction::detect(),
         };
         (region, appender)
     }
@@ -166,9 +168,15 @@ impl Region {
 pub(crate) struct MappedAppender {
     region: Arc<Region>,
     position: usize,
+    crc: CrcInstruction,
 }
 
 impl MappedAppender {
+    /// Returns the offset at which the last frame ends.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
     /// Publishes one frame whose body is `words`, in their order. When the call returns, the frame outlives the process. The
     /// length is known to the compiler, so this costs a third of [`append`](Self::append).
     #[inline(always)]
@@ -190,7 +198,7 @@ impl MappedAppender {
             let frame = self.region.raw.as_mut_ptr().add(start);
             let body = frame.add(FRAME_HEADER_BYTES).cast::<[u64; N]>();
             body.write(words.map(u64::to_le));
-            let checksum = checksum_of_words(&*body).to_le();
+            let checksum = checksum_of_words(&*body, self.crc).to_le();
             frame.add(4).cast::<u32>().write(checksum);
             publish(AtomicU32::from_ptr(frame.cast()), len.to_le());
         }
@@ -236,16 +244,13 @@ const fn body_bytes(words: usize) -> u32 {
     bytes
 }
 
-/// Number of words in the body of a metric, which nearly all frames have.
-const METRIC_WORDS: usize = 5;
-
 /// Returns the checksum of a frame's body.
 #[inline]
 pub(crate) fn checksum(body: &[u8]) -> u32 {
     if let (chunks, []) = body.as_chunks()
         && let Ok(chunks) = <&[[u8; 8]; METRIC_WORDS]>::try_from(chunks)
     {
-        return checksum_of_words(&chunks.map(u64::from_ne_bytes));
+        return checksum_of_words(&chunks.map(u64::from_ne_bytes), CrcInstruction::detect());
     }
     checksum_of_bytes(body)
 }
@@ -255,25 +260,56 @@ fn checksum_of_bytes(body: &[u8]) -> u32 {
     crc32c::crc32c_append(body.len() as u32, body)
 }
 
+/// Knowledge whether the processor has an instruction for CRC-32C. On x86-64 it comes with SSE 4.2.
+#[derive(Clone, Copy, PartialEq)]
+enum CrcInstruction {
+    #[cfg(target_arch = "x86_64")]
+    Present,
+    Missing,
+}
+
+impl CrcInstruction {
+    #[inline]
+    fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("sse4.2") {
+            return Self::Present;
+        }
+        Self::Missing
+    }
+}
+
 /// Returns the [`checksum`] of a body that consists of `words`, whose bytes are in the order that they have in the file. The
 /// crate `crc32c` computes the same; its preparations for a long text cost more than the checksum of a few words.
 #[inline(always)]
-fn checksum_of_words<const N: usize>(words: &[u64; N]) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("sse4.2") {
-        // SAFETY: the processor has the instructions, by the check.
-        return unsafe { checksum_by_sse42(words) };
+fn checksum_of_words<const N: usize>(words: &[u64; N], crc: CrcInstruction) -> u32 {
+    match crc {
+        #[cfg(target_arch = "x86_64")]
+        CrcInstruction::Present => checksum_by_instruction(words),
+        CrcInstruction::Missing => checksum_by_crate(words),
     }
+}
+
+#[cfg_attr(target_arch = "x86_64", cold)]
+fn checksum_by_crate<const N: usize>(words: &[u64; N]) -> u32 {
     checksum_of_bytes(words.map(u64::to_ne_bytes).as_flattened())
 }
 
-/// Returns the [`checksum`] of a body by the processor's instruction for CRC-32C.
+/// Returns the [`checksum`] of a body by the processor's instruction, which has to be [present](CrcInstruction::Present). A function with that target feature would not be inlined, and the words would go through memory.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-fn checksum_by_sse42<const N: usize>(words: &[u64; N]) -> u32 {
+#[inline(always)]
+fn checksum_by_instruction<const N: usize>(words: &[u64; N]) -> u32 {
     let mut crc = u64::from(!const { body_bytes(N) });
     for word in words {
-        crc = std::arch::x86_64::_mm_crc32_u64(crc, *word);
+        // SAFETY: the instruction only reads and writes these two registers.
+        unsafe {
+            std::arch::asm!(
+                "crc32 {crc}, {word}",
+                crc = inout(reg) crc,
+                word = in(reg) *word,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
     }
     #[allow(clippy::cast_possible_truncation)] // the instruction leaves the upper half zero
     let crc = crc as u32;
@@ -294,11 +330,14 @@ mod tests {
             });
             let bytes = words.map(u64::to_ne_bytes);
             let expected = checksum_of_bytes(bytes.as_flattened());
-            assert_eq!(checksum_of_words(&words), expected);
+            assert_eq!(
+                checksum_of_words(&words, CrcInstruction::detect()),
+                expected
+            );
             assert_eq!(checksum(bytes.as_flattened()), expected);
         }
         assert_eq!(
-            checksum_of_words(&[7]),
+            checksum_of_words(&[7], CrcInstruction::detect()),
             checksum_of_bytes(&7_u64.to_ne_bytes())
         );
     }

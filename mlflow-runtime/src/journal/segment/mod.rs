@@ -4,7 +4,9 @@
 //! first frame that is not whole, because the rest of that frame is on its way. Afterwards reading continues
 //! behind damage, see [`salvage`], and the file of a damaged segment is
 //! [quarantined](crate::journal::quarantine). The acknowledged offset only grows. A lost or damaged offset
-//! costs a second delivery, never a value.
+//! costs a second delivery, never a value. A segment that was sealed by another thread than its writer has an
+//! end, on which its readers and its writer agree: the readers see nothing behind it, and the writer appends again
+//! elsewhere what it had appended behind it.
 
 pub(crate) mod allocate;
 pub(crate) mod append;
@@ -17,11 +19,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use crate::cache_line::CacheLine;
+use crate::journal::atomics::{announce_close, load_state};
 use crate::journal::quarantine;
+use crate::journal::record::Record;
 use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
@@ -39,7 +44,10 @@ pub(crate) struct Segment {
     is_copy: bool,
     /// Mapped memory, present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
-    sealed: CacheLine<AtomicBool>,
+    /// Flags: [`CLOSED`] and [`SEALED`].
+    state: CacheLine<AtomicU32>,
+    /// Part that readers see of a segment which another thread than its writer has closed.
+    final_extent: OnceLock<Extent>,
     /// Set once damage was found in the segment's file.
     damaged: AtomicBool,
     /// Number of values appended. Only the writer stores it; other threads load it.
@@ -48,6 +56,16 @@ pub(crate) struct Segment {
     synced_values: AtomicU64,
     synced_offset: AtomicUsize,
 }
+
+/// Time after which a store of the writer's has left the processor's store buffer, from which it takes some microseconds at
+/// most. Until then the writer may have looked at the state of its segment before another thread changed the state, while that
+/// thread does not see what the writer has appended.
+pub(in crate::journal) const STORE_DELAY: Duration = Duration::from_millis(1);
+
+/// Flag of a segment that takes nothing more. What the writer appends from now on may belong to the segment or not.
+const CLOSED: u32 = 1;
+/// Flag of a segment in which nothing more will be found.
+const SEALED: u32 = 2;
 
 /// Part of a segment that was written at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +102,8 @@ impl Segment {
             bytes: AtomicU64::new(len as u64),
             is_copy: false,
             region: Mutex::new(region),
-            sealed: CacheLine::default(),
+            state: CacheLine::default(),
+            final_extent: OnceLock::new(),
             damaged: AtomicBool::new(false),
             values: CacheLine::default(),
             synced_values: AtomicU64::new(0),
@@ -101,7 +120,7 @@ impl Segment {
     ) -> Self {
         Self {
             is_copy: true,
-            sealed: CacheLine(AtomicBool::new(true)),
+            state: CacheLine(AtomicU32::new(CLOSED | SEALED)),
             ..Self::new(file, region, len)
         }
     }
@@ -119,7 +138,7 @@ impl Segment {
     pub(crate) fn open_orphaned(file: PathBuf) -> io::Result<Self> {
         let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
-            sealed: CacheLine(AtomicBool::new(true)),
+            state: CacheLine(AtomicU32::new(CLOSED | SEALED)),
             ..Self::new(
                 Some(file),
                 None,
@@ -144,7 +163,10 @@ impl Segment {
     }
 
     pub(crate) fn value_count(&self) -> u64 {
-        self.values.load(Ordering::Relaxed)
+        match self.final_extent.get() {
+            Some(extent) => extent.values,
+            None => self.values.load(Ordering::Relaxed),
+        }
     }
 
     /// Returns true if the segment has values that were not synced.
@@ -197,10 +219,62 @@ impl Segment {
     /// space and not memory. If somebody has removed the file, the mapping is kept, as it holds the only
     /// copy.
     pub(crate) fn seal(&self) {
-        self.sealed.store(true, Ordering::Release);
+        self.state.fetch_or(CLOSED | SEALED, Ordering::Release);
         if self.file.as_ref().is_some_and(|file| file.exists()) {
             self.lock_region().take();
         }
+    }
+
+    /// Begins to seal the segment for its writer, which may be appending at this moment. Returns false if the segment is closed
+    /// or sealed already. [`STORE_DELAY`] later, [`seal_closed`](Self::seal_closed) ends it.
+    pub(in crate::journal) fn close(&self) -> bool {
+        announce_close(&*self.state, CLOSED)
+    }
+
+    /// Seals a closed segment. What has been appended by now belongs to it.
+    pub(in crate::journal) fn seal_closed(&self) {
+        self.final_extent();
+        self.seal();
+    }
+
+    /// Returns true if the segment takes nothing more. For the writer, after it has appended: see [`close`](Self::close).
+    #[inline]
+    pub(in crate::journal) fn is_closed(&self) -> bool {
+        load_state(&*self.state) != 0
+    }
+
+    /// Returns true if the frames before `end` belong to the segment, which is closed. For the writer: of a frame that it has
+    /// appended while another thread sealed the segment, the readers see either all or nothing.
+    #[cold]
+    pub(in crate::journal) fn has_frames_until(&self, end: usize) -> bool {
+        end <= self.final_extent().end
+    }
+
+    /// Returns the offset at which the frames of a sealed segment end, if another thread than its writer has sealed it.
+    pub(crate) fn final_end(&self) -> Option<usize> {
+        self.final_extent.get().map(|extent| extent.end)
+    }
+
+    /// Returns the part of a closed segment that belongs to it. Whoever asks first decides.
+    fn final_extent(&self) -> Extent {
+        *self.final_extent.get_or_init(|| {
+            let mut extent = Extent {
+                values: 0,
+                end: HEADER_BYTES,
+            };
+            let Ok(bytes) = self.read() else {
+                // The file was removed. The readers will notice that, too.
+                return Extent {
+                    values: self.values.load(Ordering::Relaxed),
+                    end: usize::MAX,
+                };
+            };
+            while let Frame::Whole { body, next } = bytes.frame(extent.end) {
+                extent.values += u64::from(Record::is_value(body));
+                extent.end = next;
+            }
+            extent
+        })
     }
 
     /// Returns true if the file holds nothing but zeros: its process died before it wrote anything.
@@ -210,7 +284,7 @@ impl Segment {
 
     #[inline]
     pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & SEALED != 0
     }
 
     pub(crate) fn read(&self) -> io::Result<SegmentBytes> {

@@ -20,7 +20,7 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     let journal =
         Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10, "").expect("writable");
     for step in 0..10_000 {
-        log(&journal, MetricKey::Dynamic("loss"), step);
+        log(&journal, "loss", step);
     }
     assert!(journal.dropped(DropReason::JournalFull) > 0);
     let dropped = journal.dropped(DropReason::JournalFull);
@@ -44,7 +44,7 @@ fn a_disk_that_had_no_room_is_used_when_it_has_some() {
     let mut step = 0;
     let mut log_next = || {
         step += 1;
-        log(&journal, MetricKey::Dynamic("loss"), step);
+        log(&journal, "loss", step);
     };
     while dropped() == 0 {
         log_next();
@@ -77,7 +77,7 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
     };
     for step in 0..1000 {
         assert!(tell(&journal, &param, &[]));
-        log(&journal, MetricKey::Dynamic("loss"), step);
+        log(&journal, "loss", step);
         assert!(!tell(&journal, &artifact, b"small"));
     }
     assert_eq!(journal.value_count(), 1000);
@@ -95,7 +95,7 @@ fn a_copy_whose_file_was_removed_takes_nothing_of_the_other_segments() {
     let folder = Folder::new();
     let journal =
         Journal::on_disk(folder.0.clone(), origin("here"), 1 << 20, "").expect("writable");
-    log(&journal, MetricKey::Dynamic("loss"), 1);
+    log(&journal, "loss", 1);
     let (used, values) = (journal.used_bytes(), journal.value_count());
     let (copy, _appender) = journal.open_copy(4 << 10).expect("writable");
     journal.record_copy_growth(&copy, 64 << 10);
@@ -118,10 +118,10 @@ fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
         end_time_ms: 1,
     };
     assert!(tell(&journal, &end, &[]));
-    log(&journal, MetricKey::Dynamic("loss"), 1);
+    log(&journal, "loss", 1);
     assert_eq!(journal.value_count(), 1, "the metric found no room");
     journal.release_console_bytes(90 << 10);
-    log(&journal, MetricKey::Dynamic("loss"), 2);
+    log(&journal, "loss", 2);
     assert_eq!(journal.value_count(), 2);
     assert_eq!(journal.segments().len(), 1);
 }
@@ -131,7 +131,7 @@ struct Logs(Arc<Journal>);
 
 impl<S: tracing::Subscriber> Layer<S> for Logs {
     fn on_event(&self, _event: &tracing::Event<'_>, _context: Context<'_, S>) {
-        log(&self.0, MetricKey::Dynamic("warnings"), 1);
+        log(&self.0, "warnings", 1);
     }
 }
 
@@ -145,7 +145,7 @@ fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
         let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
         tracing::subscriber::with_default(subscriber, || {
             // A destructor does the same while the thread's own writer is in use.
-            with_writer(&journal, |_| log(&journal, MetricKey::Dynamic("loss"), 1));
+            with_writer(&journal, |_| log(&journal, "loss", 1));
         });
         let _ = done.send(journal.dropped(DropReason::JournalFull));
     });
@@ -157,11 +157,11 @@ fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
 fn a_directory_that_was_removed_is_made_anew() {
     let folder = Folder::new();
     let journal = journal(&folder);
-    log(&journal, MetricKey::Dynamic("loss"), 1);
+    log(&journal, "loss", 1);
     let before = journal.path().expect("it lies on disk");
     fs::remove_dir_all(&before).expect("it is there");
     for step in 0..10_000 {
-        log(&journal, MetricKey::Dynamic("loss"), step);
+        log(&journal, "loss", step);
     }
     let after = journal.path().expect("it lies on disk");
     assert_ne!(before, after);
@@ -181,7 +181,7 @@ fn threads_that_come_and_go_take_the_room_of_one() {
     let journal = journal(&folder);
     for step in 0..200 {
         let journal = Arc::clone(&journal);
-        thread::spawn(move || log(&journal, MetricKey::Dynamic("loss"), step))
+        thread::spawn(move || log(&journal, "loss", step))
             .join()
             .expect("no panic");
     }

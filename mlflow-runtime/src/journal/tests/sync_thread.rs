@@ -29,7 +29,7 @@ fn the_device_is_asked_to_keep_a_run_that_has_ended() {
     };
     // The second and third run end within the least interval between two syncs.
     for step in 0..3 {
-        log(&journal, MetricKey::Dynamic("loss"), step);
+        log(&journal, "loss", step);
         assert!(journal.is_dirty());
         assert!(tell(&journal, &end, &[]));
         until("nobody has synced", || !journal.is_dirty());
@@ -65,10 +65,10 @@ fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
 fn what_comes_after_the_copies_were_looked_at_waits_for_the_next_time() {
     let folder = Folder::new();
     let journal = journal(&folder);
-    log(&journal, MetricKey::Dynamic("loss"), 1);
+    log(&journal, "loss", 1);
     let segment = journal.segments().pop().expect("one");
     let before = segment.extent();
-    log(&journal, MetricKey::Dynamic("loss"), 2);
+    log(&journal, "loss", 2);
     segment.sync(before).expect("the device takes it");
     assert!(segment.is_dirty());
     segment.sync(segment.extent()).expect("the device takes it");
@@ -88,7 +88,7 @@ fn a_thread_that_logs_much_finds_a_segment_ready() {
     let mut log_until = |count| {
         while large().len() < count {
             for _ in 0..1000 {
-                log(&journal, MetricKey::Dynamic("loss"), step);
+                log(&journal, "loss", step);
                 step += 1;
             }
         }

@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::journal::segment::mapped::SegmentFull;
+use crate::journal::writer::OpenSegment;
+use crate::model::RunStatus;
 
 static LOSS: Key = Key::new("loss");
 
@@ -19,8 +22,8 @@ fn a_thread_alternates_between_two_journals() {
     let folder = Folder::new();
     let [one, other] = [(); 2].map(|()| journal(&folder));
     for step in 0..100 {
-        log(&one, MetricKey::Interned(&LOSS), step);
-        log(&other, MetricKey::Interned(&LOSS), 1000 + step);
+        log(&one, &LOSS, step);
+        log(&other, &LOSS, 1000 + step);
     }
     assert!(steps(&one).into_iter().eq(0..100));
     assert!(steps(&other).into_iter().eq(1000..1100));
@@ -32,9 +35,9 @@ fn a_thread_alternates_between_two_journals() {
 fn a_point_logged_while_the_writers_are_in_use_is_kept() {
     let folder = Folder::new();
     let journal = journal(&folder);
-    log(&journal, MetricKey::Interned(&LOSS), 1);
-    with_writer(&journal, |_| log(&journal, MetricKey::Interned(&LOSS), 2));
-    log(&journal, MetricKey::Interned(&LOSS), 3);
+    log(&journal, &LOSS, 1);
+    with_writer(&journal, |_| log(&journal, &LOSS, 2));
+    log(&journal, &LOSS, 3);
     let mut found = steps(&journal);
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3]);
@@ -47,7 +50,7 @@ struct LogsAtTheEnd(RefCell<Option<Arc<Journal>>>);
 impl Drop for LogsAtTheEnd {
     fn drop(&mut self) {
         if let Some(journal) = self.0.take() {
-            log(&journal, MetricKey::Interned(&LOSS), 2);
+            log(&journal, &LOSS, 2);
         }
     }
 }
@@ -65,7 +68,7 @@ fn a_point_logged_while_the_threads_locals_are_destroyed_is_kept() {
     let shared = Arc::clone(&journal);
     let logging = thread::spawn(move || {
         FIRST.with(|place| *place.0.borrow_mut() = Some(Arc::clone(&shared)));
-        log(&shared, MetricKey::Interned(&LOSS), 1);
+        log(&shared, &LOSS, 1);
         LAST.with(|place| *place.0.borrow_mut() = Some(shared));
     });
     logging.join().expect("no panic");
@@ -86,9 +89,176 @@ fn a_journal_in_which_nothing_was_logged_leaves_no_directory() {
     assert!(!directory.exists());
 
     // A journal with a value stays.
-    log(&journal, MetricKey::Interned(&LOSS), 0);
+    log(&journal, &LOSS, 0);
     let directory = journal.path().expect("it lies on disk");
     journal.seal_all();
     journal.remove_if_empty();
     assert!(directory.exists());
+}
+
+/// A value whose time does not fit into the usual record.
+#[test]
+fn a_point_of_any_time_is_kept() {
+    let folder = Folder::new();
+    let identity = identity();
+    let run = RunRef {
+        number: u32::MAX,
+        identity: &identity,
+        inherited: false,
+    };
+    for mapped in [true, false] {
+        let journal = Journal::unattended(folder.0.clone(), origin("here"), mapped);
+        let journal = journal.expect("the folder can be written");
+        let times = [
+            0,
+            -1,
+            (1 << 48) - 1,
+            1 << 48,
+            i64::MIN,
+            i64::MAX,
+            1_795_542_561_824,
+        ];
+        for timestamp_ms in times {
+            let point = MetricPoint {
+                run,
+                key: &LOSS,
+                timestamp_ms,
+                step: timestamp_ms,
+                value: 0.5,
+            };
+            append_metric(&journal, point);
+        }
+        let bytes = journal.segments()[0].read().expect("readable");
+        let (_, points, whole) = records(&bytes);
+        assert!(whole);
+        let found: Vec<_> = points.iter().map(|point| point.timestamp_ms).collect();
+        assert_eq!(found, times);
+        assert!(points.iter().all(|point| point.run == u32::MAX));
+    }
+}
+
+/// Returns the steps that a shipper finds in the segments that are sealed, and removes these segments.
+fn deliver_sealed(journal: &Journal) -> Vec<i64> {
+    let mut steps = Vec::new();
+    for segment in journal.segments() {
+        if !segment.is_sealed() {
+            continue;
+        }
+        let bytes = segment.read().expect("readable");
+        let end = segment.final_end().unwrap_or(usize::MAX);
+        bytes.for_each_whole(|body, offset| {
+            if let Some(Record::Metric(metric)) = Record::decode(body)
+                && offset < end
+            {
+                steps.push(metric.step);
+            }
+        });
+        journal.retire(&segment);
+    }
+    steps
+}
+
+/// A key in whose look-up, between the writer's look at its segment and the append, another thread ends the process.
+#[derive(Clone, Copy)]
+struct Interrupting<'a> {
+    journal: &'a Arc<Journal>,
+    /// Steps that were delivered before the end; `None` until then.
+    delivered: &'a RefCell<Option<Vec<i64>>>,
+}
+
+impl MetricKey for Interrupting<'_> {
+    fn number_in(self, open: &OpenSegment) -> Option<u32> {
+        let number = (&LOSS).number_in(open)?;
+        let mut delivered = self.delivered.borrow_mut();
+        if delivered.is_none() {
+            let journal = Arc::clone(self.journal);
+            let ending = thread::spawn(move || {
+                journal.seal_all();
+                let steps = deliver_sealed(&journal);
+                journal.remove_if_empty();
+                steps
+            });
+            *delivered = Some(ending.join().expect("no panic"));
+        }
+        Some(number)
+    }
+
+    fn define_in(self, open: &mut OpenSegment, journal: &Journal) -> Result<(), SegmentFull> {
+        (&LOSS).define_in(open, journal)
+    }
+}
+
+/// Before, a value was lost without a trace if its thread was inside the append when another thread sealed the segment at the
+/// end of the process, found nothing new in it, and removed it.
+#[test]
+fn a_value_whose_segment_is_removed_during_its_append_is_kept() {
+    for (mapped, has_earlier) in [(true, false), (true, true), (false, false), (false, true)] {
+        let folder = Folder::new();
+        let journal = Journal::unattended(folder.0.clone(), origin("here"), mapped);
+        let journal = journal.expect("the folder can be written");
+        if has_earlier {
+            log(&journal, &LOSS, 0);
+        } else {
+            crate::journal::open_first_segment(&journal);
+        }
+        let delivered = RefCell::new(None);
+        let key = Interrupting {
+            journal: &journal,
+            delivered: &delivered,
+        };
+        log(&journal, key, 1);
+        let mut found = delivered.take().expect("it was interrupted");
+        assert_eq!(found, if has_earlier { vec![0] } else { vec![] });
+        found.extend(steps(&journal));
+        assert_eq!(found.last(), Some(&1), "mapped: {mapped}");
+        assert_eq!(journal.value_count(), found.len() as u64);
+    }
+}
+
+#[test]
+fn a_value_logged_while_the_segments_are_sealed_is_found_once() {
+    const VALUES: i64 = 100_000;
+    for mapped in [true, false] {
+        let folder = Folder::new();
+        let journal = Journal::unattended(folder.0.clone(), origin("here"), mapped);
+        let journal = journal.expect("the folder can be written");
+        let logging = {
+            let journal = Arc::clone(&journal);
+            thread::spawn(move || (0..VALUES).for_each(|step| log(&journal, &LOSS, step)))
+        };
+        let mut found = Vec::new();
+        while !logging.is_finished() {
+            journal.seal_all();
+            found.extend(deliver_sealed(&journal));
+            journal.remove_if_empty();
+        }
+        logging.join().expect("no panic");
+        journal.seal_all();
+        found.extend(deliver_sealed(&journal));
+        found.sort_unstable();
+        assert!(found.into_iter().eq(0..VALUES), "each value once");
+        assert_eq!(journal.value_count(), VALUES.unsigned_abs());
+    }
+}
+
+#[test]
+fn a_writer_that_appends_to_a_closed_segment_appends_again_elsewhere() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, &LOSS, 0);
+    let first = journal.segments().remove(0);
+    // Another thread is about to seal the segment, and has seen what is in it.
+    assert!(first.close());
+    assert!(first.final_end().is_none());
+    first.seal_closed();
+    assert_eq!(first.value_count(), 1);
+    log(&journal, &LOSS, 1);
+    let end = Event::End {
+        status: RunStatus::Finished,
+        end_time_ms: 1,
+    };
+    assert!(tell(&journal, &end, &[]));
+    assert_eq!(deliver_sealed(&journal), [0]);
+    assert_eq!(steps(&journal), [1]);
+    assert_eq!(journal.value_count(), 3);
 }

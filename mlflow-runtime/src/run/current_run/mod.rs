@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,16 +22,29 @@ use rustc_hash::FxBuildHasher;
 use stack::{ScopeId, Scopes};
 pub(crate) use suspended::SuspendedContext;
 
+use crate::model::metric_key::Key;
 use crate::run::Run;
 use crate::tracker::global::{self, COMPILED_OUT};
 use crate::tracker::{Tracker, fake_scope};
 use crate::warnings::warn_user;
 
 thread_local! {
-    static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::EMPTY) };
-    /// Run that was current when the thread's locals were destroyed. In a process that exits inside a tracked
-    /// function, `atexit` handlers run after that. This cell has no destructor, so it can still be read.
-    static LAST_RUN: Cell<Option<&'static Run>> = const { Cell::new(None) };
+    /// Without a destructor, so that an access is one load, and values may be logged until the process has ended: in a process
+    /// that exits inside a tracked function, `atexit` handlers run after the thread's locals are destroyed.
+    static SCOPES: ManuallyDrop<RefCell<Scopes>> =
+        const { ManuallyDrop::new(RefCell::new(Scopes::EMPTY)) };
+    /// True if the current context has a run.
+    static HAS_RUN: Cell<bool> = const { Cell::new(false) };
+    static THREAD_END: ThreadEnd = const { ThreadEnd };
+}
+
+/// Releases the thread's contexts when the thread's locals are destroyed, except for the current run, which is leaked on purpose.
+struct ThreadEnd;
+
+impl Drop for ThreadEnd {
+    fn drop(&mut self) {
+        drop(change_scopes(Scopes::release));
+    }
 }
 
 /// Current run, and the tracker of new runs if that is not the process's.
@@ -74,16 +88,8 @@ impl Context {
         }
         // A shared borrow, because a panic hook reads the context while a value is being logged.
         SCOPES
-            .try_with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
-            .map_or_else(|_| Self::from_last_run(), Result::unwrap_or_default)
-    }
-
-    #[cold]
-    fn from_last_run() -> Self {
-        Self {
-            run: LAST_RUN.get().cloned(),
-            tracker: None,
-        }
+            .with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
+            .unwrap_or_default()
     }
 
     const EMPTY: Self = Self {
@@ -143,32 +149,63 @@ impl Context {
     }
 }
 
-/// Calls `log` with the current run. Without a run, the value is recorded in the fake of the scope, or else a
-/// warning names its key. `log` must not call user code, because the thread's context is borrowed meanwhile.
-#[inline]
-pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)) {
-    if COMPILED_OUT {
-        return;
-    }
-    let mut is_untold = false;
-    // A destructor that logs while the context is being replaced has no current run.
-    let known = SCOPES.try_with(|scopes| {
-        let Ok(scopes) = scopes.try_borrow() else {
-            return;
-        };
-        match &scopes.current {
-            Context { run: Some(run), .. } => log(run),
-            Context {
-                tracker: Some(fake),
-                ..
-            } => fake.runless_values.record(kind, key),
-            _ => is_untold = !is_warned(key) || fake_scope::has_live_fake(),
+/// Returns true if the calling thread has a current run. Costs one load.
+#[inline(always)]
+pub(crate) fn has_current_run() -> bool {
+    HAS_RUN.get()
+}
+
+/// Calls `log` with the current run, if there is one. `log` must not call user code, because the thread's context is borrowed
+/// meanwhile.
+#[inline(always)]
+pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
+    // `LocalKey::with` is not inlined. An error is impossible, as nothing is destroyed.
+    let _ = SCOPES.try_with(|scopes| {
+        // A destructor that logs while the context is being replaced has no current run.
+        if let Ok(scopes) = scopes.try_borrow()
+            && let Some(run) = &scopes.current.run
+        {
+            log(run);
         }
     });
-    if known.is_err() {
-        with_last_run(log);
-    } else if is_untold {
-        warn_outside_run(kind, key);
+}
+
+/// Reports a value that was logged without a run, where the report is of use.
+#[inline]
+pub(crate) fn report_outside_run(kind: &'static str, key: &str) {
+    if is_report_useful(is_warned(key)) {
+        record_or_warn(kind, key);
+    }
+}
+
+/// Reports a value that was logged without a run, where the report is of use. Costs three loads where it is not.
+#[inline(never)]
+pub(crate) fn report_key_outside_run(kind: &'static str, key: &Key) {
+    if is_report_useful(key.is_warned()) {
+        record_key_or_warn(kind, key);
+    }
+}
+
+/// Returns true if a value that was logged without a run may be recorded in a fake, or be worth a warning.
+#[inline(always)]
+fn is_report_useful(is_warned: bool) -> bool {
+    fake_scope::has_live_fake() || !is_warned && !global::is_known_disabled()
+}
+
+#[cold]
+fn record_key_or_warn(kind: &'static str, key: &Key) {
+    record_or_warn(kind, key.name());
+    if is_warned(key.name()) {
+        key.set_warned();
+    }
+}
+
+/// Records a value that was logged without a run in the fake of the scope, or else logs a warning that names its key.
+#[cold]
+fn record_or_warn(kind: &'static str, key: &str) {
+    match Context::current().tracker {
+        Some(fake) => fake.runless_values.record(kind, key),
+        None => warn_outside_run(kind, key),
     }
 }
 
@@ -221,14 +258,6 @@ fn warn_outside_run(kind: &'static str, key: &str) {
     }
 }
 
-/// Calls `log` with the run that was current when the thread's locals were destroyed.
-#[cold]
-fn with_last_run(log: impl Fn(&Run)) {
-    if let Some(run) = LAST_RUN.get() {
-        log(run);
-    }
-}
-
 /// Calls `log` with the current run. Returns false if there is none. `log` must not call user code, because
 /// the thread's context is borrowed meanwhile.
 #[cfg(feature = "tracing")]
@@ -237,45 +266,43 @@ pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
     if COMPILED_OUT {
         return false;
     }
-    SCOPES
-        .try_with(|scopes| {
-            let scopes = scopes.try_borrow().ok()?;
-            scopes.current.run.as_ref().map(log)
-        })
-        .ok()
-        .flatten()
-        .is_some()
+    SCOPES.with(|scopes| {
+        let Ok(scopes) = scopes.try_borrow() else {
+            return false;
+        };
+        scopes.current.run.as_ref().map(log).is_some()
+    })
 }
 
 /// Returns the current run. Without a run, the value is recorded in the fake of the scope, or else a warning
 /// names its key.
 pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> {
-    let Context { run, tracker } = Context::current();
-    match (&run, tracker) {
-        (Some(_), _) => {}
-        (None, Some(fake)) => fake.runless_values.record(kind, key),
-        (None, None) => warn_outside_run(kind, key),
+    let run = Context::current().run;
+    if run.is_none() {
+        record_or_warn(kind, key);
     }
     run
 }
 
-/// Calls `change` with the thread's scopes. Returns `None` if tracking is compiled out, if the thread's
-/// locals are destroyed, or if the scopes are borrowed. A context that `change` takes out must be part of its
-/// result, so that the caller drops the context after the borrow: the destructor of a run's last owner may
-/// use the scopes again.
+/// Calls `change` with the thread's scopes. Returns `None` if tracking is compiled out, or if the scopes are borrowed. A context
+/// that `change` takes out must be part of its result, so that the caller drops the context after the borrow: the destructor of
+/// a run's last owner may use the scopes again.
 fn with_scopes<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
     if COMPILED_OUT {
         return None;
     }
-    SCOPES
-        .try_with(|scopes| {
-            scopes
-                .try_borrow_mut()
-                .ok()
-                .map(|mut scopes| change(&mut scopes))
-        })
-        .ok()
-        .flatten()
+    // The first access registers the destructor.
+    let _ = THREAD_END.try_with(|_| ());
+    change_scopes(change)
+}
+
+fn change_scopes<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
+    SCOPES.with(|scopes| {
+        let mut scopes = scopes.try_borrow_mut().ok()?;
+        let changed = change(&mut scopes);
+        HAS_RUN.set(scopes.current.run.is_some());
+        Some(changed)
+    })
 }
 
 impl ThreadScope {

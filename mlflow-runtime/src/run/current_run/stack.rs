@@ -4,9 +4,11 @@
 //! ends with the current one. The removal of an entry closes the chain again.
 
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Context, LAST_RUN};
+use super::Context;
+use crate::tracker::Tracker;
 
 /// Id of one entry. Unique in the process, because the entry of a leaked guard may move to another thread
 /// with its future.
@@ -27,16 +29,6 @@ pub(super) struct Entry {
     previous: Context,
 }
 
-/// Keeps the current run when the thread's locals are destroyed.
-impl Drop for Scopes {
-    fn drop(&mut self) {
-        if let Some(run) = self.current.run.take() {
-            // Leaked on purpose: values may be logged until the process has ended.
-            LAST_RUN.set(Some(Box::leak(Box::new(run))));
-        }
-    }
-}
-
 impl ScopeId {
     /// Id that no entry has.
     pub(super) const NEVER_ENTERED: Self = Self(0);
@@ -53,6 +45,11 @@ impl Scopes {
         let previous = mem::replace(&mut self.current, context);
         self.entered.push(Entry { scope, previous });
         scope
+    }
+
+    /// Takes everything out but the current run.
+    pub(super) fn release(&mut self) -> (Vec<Entry>, Option<Arc<Tracker>>) {
+        (mem::take(&mut self.entered), self.current.tracker.take())
     }
 
     /// Enters again the context and the inner entries that [`Scopes::leave`] returned.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Model;
 use crate::journal::record::clamp_plain_step;
-use crate::journal::{self, MetricKey};
+use crate::journal::{self, MetricPoint};
 use crate::model::model_metric::{RecordedDatasetId, RecordedMetric};
 use crate::run::dataset::Dataset;
 use crate::run::handle::LiveRun;
@@ -55,8 +55,14 @@ impl LiveRun<'_> {
             let timestamp_ms = now_ms + *earlier;
             *earlier += 1;
             journal::with_writer(journal, |writer| {
-                let key = MetricKey::Dynamic(key);
-                writer.append_metric(journal, self.journal_ref(), key, timestamp_ms, step, *value);
+                let point = MetricPoint {
+                    run: self.journal_ref(),
+                    key: key.as_str(),
+                    timestamp_ms,
+                    step,
+                    value: *value,
+                };
+                writer.append_metric(journal, point);
             });
             recorded.push(RecordedMetric {
                 key: name,

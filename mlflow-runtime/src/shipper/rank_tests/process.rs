@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::journal::directory::{Directory, OrphanedJournals};
 use crate::journal::record::{Event, Origin, RunStart};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
+use crate::journal::{Journal, MetricPoint, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::JournalReader;
@@ -120,8 +120,16 @@ impl Process {
 
     pub(super) fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
         with_writer(&self.journal, |writer| {
-            let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&self.journal, *run, key, 7, step, 0.5);
+            writer.append_metric(
+                &self.journal,
+                MetricPoint {
+                    run: *run,
+                    key: "loss",
+                    timestamp_ms: 7,
+                    step,
+                    value: 0.5,
+                },
+            );
         });
     }
 

@@ -62,6 +62,7 @@ impl JournalReader {
     ) {
         // The seal is read before the bytes: a segment that is sealed now has its last frame.
         let sealed = cursor.segment.is_sealed();
+        let end = cursor.segment.final_end().unwrap_or(usize::MAX);
         let Some(bytes) = cursor.load() else {
             let is_blank = || cursor.is_unread() && cursor.segment.is_blank();
             if sealed && (is_blank() || self.give_up_removed(cursor)) {
@@ -94,6 +95,8 @@ impl JournalReader {
                 return;
             }
             match bytes.frame(cursor.offset) {
+                // The writer of a frame that came too late has appended the record to another segment, too.
+                _ if cursor.offset >= end => break,
                 Frame::Whole { body, next } => {
                     match self.take_record(index, cursor, body, limit, read_batch) {
                         RecordOutcome::Continue => cursor.advance_past(body, next),

@@ -27,10 +27,14 @@ pub(super) fn named() -> Vec<Vec<u8>> {
 }
 
 fn point(key: u32, step: i64) -> Vec<u8> {
+    point_at(100 + step, key, step)
+}
+
+fn point_at(timestamp_ms: i64, key: u32, step: i64) -> Vec<u8> {
     let metric = MetricRecord {
         run: 1,
         key,
-        timestamp_ms: 100 + step,
+        timestamp_ms,
         step,
         value: 0.5,
     };
@@ -70,6 +74,37 @@ fn a_zeroed_frame_header_costs_one_value() {
         assert_eq!(steps(&found), expected);
         assert_eq!(found.damaged, 1);
         assert!(found.kept_files == [&damaged[HEADER_BYTES..]]);
+    }
+}
+
+/// All points of journals of earlier versions are of the wide kind. Now only those with an unusual time are.
+#[test]
+fn damage_between_points_of_both_kinds_costs_one_value() {
+    let folder = Folder::new();
+    let point = |step| match step % 2 {
+        0 => point(7, step),
+        _ => point_at((1 << 48) + step, 7, step),
+    };
+    let whole = padded(framed(
+        &[named(), (0..VALUES).map(point).collect()].concat(),
+    ));
+    assert_eq!(steps(&recover(&folder.0, &[&whole])).len(), 3000);
+    let all = frames(&whole);
+    for hit in [5, 6, 1000, 1001, all.len() - 2] {
+        let (from, end, _) = all[hit];
+        assert_eq!(end - from, if hit % 2 == 1 { 40 } else { 48 });
+        for damage in [from..from + 8, from + 8..from + 16, end - 8..end] {
+            for fill in [0, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[damage.clone()].fill(fill);
+                let found = recover(&folder.0, &[&damaged]);
+                let lost = i64::try_from(hit).expect("small") - 5;
+                let mut found = steps(&found);
+                found.sort_unstable();
+                let expected = (0..VALUES).filter(|step| *step != lost);
+                assert!(found.into_iter().eq(expected), "{hit}, {damage:?}, {fill}");
+            }
+        }
     }
 }
 
@@ -350,7 +385,16 @@ fn damage_in_a_living_process_costs_no_more() {
     with_writer(&journal, |writer| {
         writer.append_event(&journal, &run, &start, &[]);
         for step in 0..10 {
-            writer.append_metric(&journal, run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 5,
+                    step,
+                    value: 0.5,
+                },
+            );
         }
         writer.append_event(&journal, &run, &end, &[]);
     });

@@ -13,7 +13,7 @@ use crate::journal::record::{
 use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, encode_header};
 use crate::journal::segment::{Frame, SegmentBytes, encode_acknowledged};
 use crate::journal::user_files;
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
+use crate::journal::{Journal, MetricPoint, RunRef, release_thread, with_writer};
 use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::fuzz_support::{Recovery, recover, recover_image};
@@ -116,8 +116,16 @@ fn segment() -> Vec<u8> {
     with_writer(&journal, |writer| {
         writer.append_event(&journal, &run, &start, &[]);
         for step in 1..4 {
-            let key = MetricKey::Dynamic("loss");
-            writer.append_metric(&journal, run, key, 5 + step, step, 0.5);
+            writer.append_metric(
+                &journal,
+                MetricPoint {
+                    run,
+                    key: "loss",
+                    timestamp_ms: 5 + step,
+                    step,
+                    value: 0.5,
+                },
+            );
         }
         writer.append_event(&journal, &run, &param, &[]);
         writer.append_event(&journal, &run, &tag, &[]);

@@ -24,7 +24,7 @@ use crate::config::{Config, Settings};
 use crate::determinism::{self, SimulatedDeath};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{ArtifactLocation, Event, Origin};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
+use crate::journal::{Journal, MetricKey, MetricPoint, RunRef, release_thread, with_writer};
 use crate::model::{ArtifactKind, PointRate, RunIdentity};
 use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::Stats;
@@ -169,7 +169,7 @@ impl Process {
         &self,
         run: RunId,
         on_thread: bool,
-        key: MetricKey<'_>,
+        key: impl MetricKey + Sync,
         points: &[(i64, i64, f64)],
     ) {
         let own = &self.runs[&run];
@@ -177,7 +177,16 @@ impl Process {
             for (timestamp_ms, step, value) in points {
                 with_writer(&self.journal, |writer| {
                     let run = own.run_ref();
-                    writer.append_metric(&self.journal, run, key, *timestamp_ms, *step, *value);
+                    writer.append_metric(
+                        &self.journal,
+                        MetricPoint {
+                            run,
+                            key,
+                            timestamp_ms: *timestamp_ms,
+                            step: *step,
+                            value: *value,
+                        },
+                    );
                 });
             }
         };
@@ -200,7 +209,6 @@ impl Process {
         let own = &self.runs[&run];
         let append = || {
             with_writer(&self.journal, |writer| {
-                let key = MetricKey::Dynamic(key);
                 let run = own.run_ref();
                 writer.append_metric_at_last_step(&self.journal, run, key, timestamp_ms, value);
             });

@@ -23,7 +23,6 @@ use super::schedule::{
     ScheduledEvent, Scope, TABLE, TAGS,
 };
 use crate::determinism;
-use crate::journal::MetricKey;
 use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::logged_model::ModelPath;
@@ -556,15 +555,14 @@ impl World {
             return;
         };
         let name = METRICS[key];
-        let metric_key = if is_interned {
-            MetricKey::Interned(&KEYS[key])
-        } else {
-            MetricKey::Dynamic(name)
-        };
         let points: Vec<(i64, i64, f64)> = (first..first + i64::from(count))
             .map(|step| (timestamp_ms, step, 0.5))
             .collect();
-        process.log_metrics(to.run, to.on_thread, metric_key, &points);
+        if is_interned {
+            process.log_metrics(to.run, to.on_thread, &KEYS[key], &points);
+        } else {
+            process.log_metrics(to.run, to.on_thread, name, &points);
+        }
         let is_inherited = process.runs[&to.run].is_inherited;
         for (_, step, value) in points {
             if !is_inherited {
