@@ -1,7 +1,7 @@
 //! Rules that recognise secrets, which must never be written down, and keys that MLflow accepts.
 //!
 //! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
-//! finds credentials by their form, anywhere in a text. [`key_fault`] checks the key of a metric, a
+//! finds credentials anywhere in a text, by their form or by the name before them. [`key_fault`] checks the key of a metric, a
 //! param or a tag. [`url_without_credentials`] and [`url_without_secrets`] leave the secret parts of a URL
 //! out. [`git`] finds the commit that a build records.
 //!
@@ -16,6 +16,8 @@
 //! assert!(is_secret_name("db_password") && !is_secret_name("max_tokens"));
 //! let masked = mask("cannot clone https://me:pass@host/repo", Edge::End).unwrap();
 //! assert_eq!(masked.text, "cannot clone https://[redacted]@host/repo");
+//! let masked = mask("host=db password=hunter2 dbname=wine", Edge::End).unwrap();
+//! assert_eq!(masked.text, "host=db password=[redacted] dbname=wine");
 //! ```
 
 mod credential;

@@ -65,10 +65,14 @@ pub fn url_without_secrets(url: &str) -> String {
 /// Returns true if a parameter of a URL holds a secret. The name may begin with a separator.
 fn is_secret_parameter(name: &str) -> bool {
     let name = name.trim_start_matches(['?', '&', ';', '#']);
-    is_secret_name(name)
-        || SIGNATURES
-            .iter()
-            .any(|signature| name.eq_ignore_ascii_case(signature))
+    is_secret_name(name) || is_signature(name.as_bytes())
+}
+
+/// Returns true for the name of a signature in a URL.
+pub(crate) fn is_signature(name: &[u8]) -> bool {
+    SIGNATURES
+        .iter()
+        .any(|signature| name.eq_ignore_ascii_case(signature.as_bytes()))
 }
 
 fn after_userinfo(rest: &str, has_scheme: bool) -> &str {

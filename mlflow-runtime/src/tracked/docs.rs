@@ -136,15 +136,18 @@
 /// while `apiKey2` is one. In a pattern (`Login { password: p, .. }`) the name of the field counts, too. To
 /// log such a value nevertheless, name the value in the attribute: `params(api_token = …)`.
 ///
+/// A word beside the secret word may say that the value is something else: `eos_token` and `password_length` are no secrets.
+///
 /// Text that looks like a known credential is masked under any name, in params, in tags, in the run's name
-/// and description, and in error and panic messages. Known credentials are: keys of AWS, Google, OpenAI,
-/// Anthropic, Stripe and W&B; tokens of GitHub, GitLab, Hugging Face, Slack, npm, PyPI, Databricks and
-/// Neptune; JWTs; PEM private keys; the user and password of a URL; the value of an `Authorization` header.
+/// and description, and in error and panic messages. Known credentials are: keys and tokens of more than a
+/// hundred providers, among them AWS, Google, OpenAI, Anthropic, GitHub and Hugging Face; JWTs; PEM private
+/// keys; the user and password of a URL; the value of an `Authorization` header. So is a value that the text
+/// gives a secret's name: `DB_PASSWORD=…`, `"api_key": "…"`, `--token …`. `SECURITY.md` lists what is recognised.
 /// The text around a credential is kept, no part of the credential is written to disk, and one warning names
 /// the first key whose value was masked.
 ///
-/// A credential of an unknown format (a password, an AWS *secret* key) cannot be distinguished from other
-/// text: exclude such an argument with `skip` or `redact`. Artifacts, keys of metrics, and the names of the
+/// A credential of an unknown format without a name (a password in a sentence) cannot be distinguished from
+/// other text: exclude such an argument with `skip` or `redact`. Artifacts, keys of metrics, and the names of the
 /// experiment and of a registered model are not masked.
 ///
 /// ```

@@ -34,10 +34,9 @@ macro_rules! judged {
 
 #[test]
 fn macro_and_runtime_agree() {
-    let redacted = judged!(password passwd pwd db_pwd passphrase secret token api_key access_key private_key credential auth db_password_2);
-    assert_eq!(redacted, 13);
-    let redacted =
-        judged!(max_tokens tokenizer author api key access private monkey secrets passwords alpha);
+    let redacted = judged!(password passwd pwd db_pwd passphrase secret token api_key access_key private_key credential auth db_password_2 secrets passwords credentials cookie session dsn);
+    assert_eq!(redacted, 19);
+    let redacted = judged!(max_tokens tokenizer author api key access private monkey primary_key eos_token pad_token_id token_accuracy session_length alpha);
     assert_eq!(redacted, 0);
 }
 
