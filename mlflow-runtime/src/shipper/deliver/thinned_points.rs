@@ -20,6 +20,7 @@ use crate::shipper::deliver::points_file;
 use crate::shipper::failure_scope::{Halt, Obstacle};
 use crate::shipper::journal_owner::JournalOwner;
 use crate::shipper::queue::deferred_artifacts::DeferredArtifact;
+use crate::shipper::queue::thinned_points::ThinnedRun;
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::store::StoredRun;
 
@@ -66,7 +67,7 @@ impl Delivery {
         run: &StoredRun,
         number: u32,
     ) -> Result<(), Obstacle> {
-        let metrics = { reader.thinned.get(number) }.map(|thinned| thinned.all_greatest());
+        let metrics = { reader.thinned.get(number) }.map(ThinnedRun::all_greatest);
         let mut run_batch = RunBatch::of_metrics(number, metrics.unwrap_or_default());
         // The points are in the lane, too, so none of them is in doubt, and one that the store rejects is not lost.
         let origin = WorkOrigin::Parked {

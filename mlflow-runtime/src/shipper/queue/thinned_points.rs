@@ -39,7 +39,12 @@ pub(in crate::shipper) const MAX_POINTS_PER_FILE: usize = 8;
 const MAX_WAITING_POINTS: usize = 4 * MAX_POINTS_PER_FILE;
 
 /// Number of points that a file has at least, unless its run ends, however many runs there are.
-const MIN_POINTS_PER_FILE: usize = MAX_POINTS_PER_FILE / 64;
+#[cfg(not(test))]
+const MIN_POINTS_PER_FILE: usize = 1 << 12;
+
+/// Small number in tests.
+#[cfg(test)]
+const MIN_POINTS_PER_FILE: usize = 1;
 
 /// Number of points of a metric that may go to the store at once.
 #[cfg(not(test))]
@@ -120,7 +125,7 @@ impl ThinnedPoints {
     /// Returns true if it is time to write the points of a run to a file before the run ends.
     pub(in crate::shipper) fn is_full(&self, run: u32) -> bool {
         let share = MAX_WAITING_POINTS / self.waiting_runs.max(1);
-        let limit = share.clamp(MIN_POINTS_PER_FILE.max(1), MAX_POINTS_PER_FILE);
+        let limit = share.clamp(MIN_POINTS_PER_FILE, MAX_POINTS_PER_FILE);
         self.get(run).is_some_and(|thinned| thinned.points >= limit)
     }
 
@@ -352,7 +357,7 @@ mod tests {
             &[with_value(f64::NAN, point(1, 9)), greater.clone()],
             INTERVAL_US,
         );
-        assert_eq!(run.all_greatest(), [greater.clone()]);
+        assert_eq!(run.all_greatest(), std::slice::from_ref(&greater));
         run.note_kept(&greater);
         run.choose_kept(&[point(1, 9), point(0, 9)], INTERVAL_US);
         assert!(run.all_greatest().is_empty(), "9 is in the store");
