@@ -276,26 +276,46 @@ fn an_upload_that_stalls_ends() {
 }
 
 #[test]
-fn credentials_are_sent_and_do_not_follow_to_another_host() {
+fn credentials_are_sent_and_follow_a_redirect_at_their_server_alone() {
     let authorization = |configure: &dyn Fn(&mut RestOptions)| {
         let other = FakeServer::start(|_, _| Reply::json("{}"));
-        let elsewhere = format!("Location: {}/there\r\n", other.url());
-        let server =
-            FakeServer::start(move |_, _| Reply::Answer(307, elsewhere.clone(), String::new()));
-        let mut options = RestOptions::new(server.url());
-        configure(&mut options);
-        let store = RestStore::new(options).expect("a store");
-        assert_eq!(log_param(&store), Ok(()));
-        let bytes = ArtifactContent::Bytes(Cow::Borrowed(b"bytes"));
-        assert_eq!(block_on(store.put_artifact(&run(), "a.txt", bytes)), Ok(()));
-        let followed = other.requests();
-        let lines: Vec<_> = followed.iter().map(|sent| sent.line.as_str()).collect();
-        assert_eq!(lines, ["POST /there", "PUT /there"]);
-        for sent in followed {
-            assert!(!sent.body.is_empty());
-            assert!(!sent.headers.contains_key("authorization"));
+        let to_other = format!("Location: {}/there\r\n", other.url());
+        let to_itself = "Location: /there\r\n".to_owned();
+        for (location, is_followed) in [(to_other, false), (to_itself, true)] {
+            let server = FakeServer::start(move |request, _| {
+                if request.line.ends_with("/there") {
+                    return Reply::json("{}");
+                }
+                Reply::Answer(307, location.clone(), String::new())
+            });
+            let mut options = RestOptions::new(server.url());
+            configure(&mut options);
+            let store = RestStore::new(options).expect("a store");
+            let bytes = ArtifactContent::Bytes(Cow::Borrowed(b"bytes"));
+            let put = block_on(store.put_artifact(&run(), "a.txt", bytes));
+            for answer in [log_param(&store), put] {
+                let is_blocked = matches!(answer, Err(StoreError::Blocked { .. }));
+                assert_eq!((answer == Ok(()), is_blocked), (is_followed, !is_followed));
+            }
+            if !is_followed {
+                assert!(other.requests().is_empty());
+                continue;
+            }
+            let requests = server.requests();
+            let of_first = requests[0].headers.get("authorization");
+            let followed = requests
+                .iter()
+                .filter(|sent| sent.line.ends_with(" /there"));
+            let followed: Vec<_> = followed.collect();
+            let lines: Vec<_> = followed.iter().map(|sent| sent.line.as_str()).collect();
+            assert_eq!(lines, ["PUT /there", "POST /there"]);
+            for sent in followed {
+                assert!(!sent.body.is_empty());
+                assert_eq!(sent.headers.get("authorization"), of_first);
+            }
+            return of_first.cloned();
         }
-        server.requests()[0].headers.get("authorization").cloned()
+        unreachable!("the second one is followed")
     };
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(authorization(&|_| {}), None);

@@ -299,13 +299,14 @@ fn a_file_that_the_server_does_not_take_waits_and_its_run_ends() {
     let ended = folder.run(SCRIPTED, &script, &environment);
     let (points, status) = unreliable.run("thinned");
     assert_eq!(status, "FINISHED", "{}", ended.stderr);
-    // The file counts as all of its points.
-    let waiting = format!("mlflow: {} values wait in", 30_000 - points + 1);
-    assert!(
-        ended.stderr.contains(&waiting),
-        "{waiting}: {}",
-        ended.stderr
-    );
+    // The file counts as all of its points. The greatest one, which is in the store as well, is among them if it was left out.
+    let left_out = 30_000 - points;
+    let is_reported = |count: usize| {
+        let line = format!("mlflow: {count} values wait in");
+        ended.stderr.contains(&line)
+    };
+    let is_any = [left_out, left_out + 1].into_iter().any(is_reported);
+    assert!(is_any, "{left_out}: {}", ended.stderr);
     unreliable.takes_no_files.store(false, Ordering::SeqCst);
     let next = folder.run(NUMBERS, &["next", "0", "1"], &environment[..2]);
     assert_eq!(folder.journals_left(), 0, "{}", next.stderr);

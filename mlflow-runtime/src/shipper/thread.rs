@@ -237,6 +237,7 @@ impl Worker {
             &self.journal,
         );
         self.make_retries_due(shipper, ticket, now);
+        let is_exiting = self.flush_queue.is_exiting();
         let step = shipper.step().await?;
         let shipped = shipper.delivery.deliver_deferred(&mut shipper.live).await;
         shipper.update_blocked_counts();
@@ -248,12 +249,12 @@ impl Worker {
         if is_more_to_read {
             return Ok(step);
         }
-        if self.flush_queue.is_exiting() {
-            shipper.finish_thinned_runs().await?;
-        }
         // A reading that began after the flush was requested contains all values of the flush, even if more
         // values are logged meanwhile.
         let is_read = step == StepOutcome::Idle || shipper.is_fresh;
+        if is_exiting && is_read {
+            shipper.finish_thinned_runs().await?;
+        }
         let is_flushed = is_read && are_consoles_sent && !shipper.has_retryable();
         if is_read {
             self.orphan_scan
