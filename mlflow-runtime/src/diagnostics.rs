@@ -46,6 +46,8 @@
 //! |---|---|---|
 //! | … its value was cut: MLflow stores at most `N` characters | a param, tag or name is longer than MLflow's limit | log the value as an artifact (`log_text`) |
 //! | … its NUL characters are replaced by U+FFFD: not every database holds them | | remove the NUL characters |
+//! | metric … text that looks like a credential is left out of its name | a metric whose name holds a token, such as one of a map | use another name |
+//! | … its value is logged as `[redacted]`, because this is the name of a secret; a value that is none needs another name | a param or tag such as `db_password`; see [`tracked`](macro@crate::tracked#secrets) | do not log secrets; if the value is none, give it another name |
 //! | … text that looks like `A CREDENTIAL` was logged as `[redacted]`; later ones are masked without a warning | see [`tracked`](macro@crate::tracked#secrets) | do not log credentials; if the text is none, log it as an artifact |
 //! | … its formatting returned an error; the text written before the error is logged | a `Display` or `Serialize` of yours returned an error | fix the implementation |
 //! | … its formatting panicked; the text written before the panic is logged | a `Display` or `Serialize` of yours panicked | fix the implementation |

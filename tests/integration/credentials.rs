@@ -155,7 +155,7 @@ fn a_private_key_goes_as_a_whole() {
 }
 
 #[test]
-fn ordinary_values_experiments_metrics_and_artifacts_stay() {
+fn ordinary_values_experiments_and_contents_of_artifacts_stay() {
     let fake = fake();
     let token = token();
     let run = mlflow::start_run().experiment(&token).start();
@@ -168,7 +168,6 @@ fn ordinary_values_experiments_metrics_and_artifacts_stay() {
     for (key, value) in ordinary {
         run.log_param(key, value);
     }
-    run.log_metric(&token, 1.0);
     run.log_text(&token, "notes.txt");
     drop(run);
     let run = &fake.runs()[0];
@@ -177,7 +176,26 @@ fn ordinary_values_experiments_metrics_and_artifacts_stay() {
         assert_eq!(run.params[key], value);
     }
     assert_eq!(run.artifacts["notes.txt"], token.as_bytes());
-    assert!(run.metrics.contains_key(&token));
+}
+
+/// Regression: they were stored as they are.
+#[test]
+fn names_of_metrics_and_paths_of_artifacts_are_masked() {
+    let fake = fake();
+    let token = token();
+    let run = mlflow::start_run().start();
+    run.log_metric(&token, 1.0);
+    run.log_metric("loss", 1.0);
+    run.log_text("x", &format!("of/{token}.txt"));
+    drop(run);
+    let run = &fake.runs()[0];
+    assert_eq!(run.metrics.keys().collect::<Vec<_>>(), ["loss", "redacted"]);
+    let paths: Vec<_> = run.artifacts.keys().collect();
+    assert_eq!(paths.len(), 1);
+    assert!(
+        paths[0].starts_with("of/redacted_") && paths[0].ends_with(".txt"),
+        "{paths:?}"
+    );
 }
 
 #[test]

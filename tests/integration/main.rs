@@ -54,6 +54,7 @@ mod recover;
 mod rest_faults;
 mod rest_server;
 mod resume;
+mod secrets;
 mod signals;
 mod sqlite_file;
 mod store_conformance;

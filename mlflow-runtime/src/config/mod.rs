@@ -18,6 +18,7 @@ mod setting;
 pub(crate) mod system_metrics;
 
 use std::env;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub use setting::{Setting, SettingSource};
 #[must_use]
 pub struct Config {
     enabled: Option<bool>,
-    tracking_uri: Option<String>,
+    tracking_uri: Option<GivenUri>,
     experiment: Option<ExperimentRef>,
     run_id: Option<String>,
     request_timeout: Option<Duration>,
@@ -64,6 +65,16 @@ pub struct Config {
     pub(crate) console: console::ConsoleOptions,
     pub(crate) rank: distributed::DistributedOptions,
     pub(crate) system_metrics: system_metrics::SystemMetricsOptions,
+}
+
+/// Tracking URI as the program gives it. `Debug` shows the destination, without user, password and query.
+#[derive(Clone)]
+struct GivenUri(String);
+
+impl fmt::Debug for GivenUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Destination::parse_or_unusable(&self.0))
+    }
 }
 
 /// Id of the experiment that exists in every MLflow store, named `Default`.
@@ -134,7 +145,7 @@ impl Config {
     /// # let _ = config;
     /// ```
     pub fn tracking_uri(mut self, uri: impl Into<String>) -> Self {
-        self.tracking_uri = Some(uri.into());
+        self.tracking_uri = Some(GivenUri(uri.into()));
         self
     }
 
@@ -501,7 +512,8 @@ fn former_root(root: &Path) -> Option<PathBuf> {
 
 /// Returns the destination of the first source that is set, even if that destination cannot be used: values
 /// that were meant for it must not go to another store.
-fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<String>) -> Destination {
+fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<GivenUri>) -> Destination {
+    let configured = configured.map(|GivenUri(uri)| uri);
     let parse = |uri: String| Ok(Destination::parse_or_unusable(&uri));
     let chosen = resolver
         .choose(TRACKING_URI)

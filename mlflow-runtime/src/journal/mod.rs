@@ -239,7 +239,9 @@ pub(crate) use writer::{
 
 use crate::cache_line::CacheLine;
 use crate::model::key_names::{KeyNames, ResolvedName};
+use crate::model::limits::mask_key;
 use crate::sync::{ignore_poison, lock};
+use crate::warnings::WarningLimit;
 
 /// Sizes, in bytes, of a thread's first, second, third and all later segments. The first ones are small, so
 /// that a thread which logs little takes little space.
@@ -410,11 +412,24 @@ impl Journal {
         self.next_sequence.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// Returns the name under which a metric is stored, and defers a warning if MLflow refuses its key.
+    /// Returns the name under which a metric is stored, and defers a warning if the key holds a credential, or if MLflow
+    /// refuses it.
     pub(crate) fn resolve_metric_name<'k>(&self, key: &'k str) -> Cow<'k, str> {
         let is_prefixed = !self.key_prefix.is_empty() && !key.starts_with(SYSTEM_METRIC_PREFIX);
         let prefixed = is_prefixed.then(|| format!("{}{key}", self.key_prefix));
         let full = prefixed.as_deref().unwrap_or(key);
+        let masked = mask_key(full);
+        if let Some(masked) = &masked {
+            static MASKED: WarningLimit = WarningLimit::new();
+            if let Some(end) = MASKED.admit() {
+                let line = format!(
+                    "metric {masked:?}: text that looks like a credential is left out of its name{end}"
+                );
+                self.deferred_warnings
+                    .push(DeferredWarning::KeyName { line });
+            }
+        }
+        let full = masked.as_deref().unwrap_or(full);
         let ResolvedName { name, warning } = self.key_names.resolve(full);
         if let Some(warning) = warning {
             let line = warning.message("metric", full, &name);
@@ -422,7 +437,7 @@ impl Journal {
                 .push(DeferredWarning::KeyName { line });
         }
         match name {
-            Cow::Borrowed(_) => prefixed.map_or(Cow::Borrowed(key), Cow::Owned),
+            Cow::Borrowed(_) => masked.or(prefixed).map_or(Cow::Borrowed(key), Cow::Owned),
             Cow::Owned(name) => Cow::Owned(name),
         }
     }

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use mlflow_rules::KeyFault;
+use mlflow_rules::{Edge, KeyFault, REDACTED};
 pub(crate) use mlflow_rules::{KEY_CHARS, checked_key, is_key_char};
 
 /// Maximum length of a param's value, in characters.
@@ -91,17 +91,29 @@ pub(crate) fn replace_nul(text: &str) -> Option<String> {
     text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
-/// Returns the path under which an artifact is stored if its own path contains `%`, which MLflow's servers
+/// Replacement for [`REDACTED`] in keys, where MLflow takes no brackets.
+const REDACTED_IN_KEY: &str = "redacted";
+
+/// Returns the key without the credentials in it, such as that of a map whose keys are tokens; `None` if it has none. A key
+/// must be masked only once: a masked key may still look like a credential, because the replacement has no brackets.
+pub(crate) fn mask_key(key: &str) -> Option<String> {
+    let masked = mlflow_rules::mask(key, Edge::End)?;
+    Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
+}
+
+/// Returns the path under which an artifact is stored if its own path holds a credential, contains `%`, which MLflow's servers
 /// decode, or `#`, which they refuse, or begins with a space, which they drop; else `None`. A hash of the own path keeps
 /// two such artifacts from getting one path.
 // Input:  `plots/lit%41.txt`
 // Output: `plots/lit_41_5d0f1a2b.txt`
 pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
-    let rest = path.trim_start_matches(' ');
-    if !path.contains(['%', '#']) && rest.len() == path.len() {
+    let masked = mask_key(path);
+    let shown = masked.as_deref().unwrap_or(path);
+    let rest = shown.trim_start_matches(' ');
+    if masked.is_none() && !path.contains(['%', '#']) && rest.len() == path.len() {
         return None;
     }
-    let spaces = "_".repeat(path.len() - rest.len());
+    let spaces = "_".repeat(shown.len() - rest.len());
     let mended = spaces + &rest.replace(['%', '#'], "_");
     let hash = crc32c::crc32c(path.as_bytes());
     let name = mended.rfind('/').map_or(0, |slash| slash + 1);

@@ -377,7 +377,7 @@ impl LiveRun<'_> {
         }
         if path != stored {
             warn_user(format_args!(
-                "artifact {path:?} is stored as {stored:?}, because MLflow's servers do not keep `%` and `#` in names, or a space before them"
+                "artifact {path:?} is stored as {stored:?}, because its path holds a credential, or because MLflow's servers do not keep `%` and `#` in names, or a space before them"
             ));
         }
         Some(stored)

@@ -5,8 +5,11 @@
 //! start could not be written accepts values and records none, because the values would belong to no run.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+use mlflow_rules::{Edge, REDACTED, is_secret_name, mask};
 
 use super::checkpoint_retention::CheckpointRetention;
 use super::chunk_series::ChunkSeries;
@@ -28,7 +31,7 @@ use crate::tracker::Tracker;
 use crate::tracker::global;
 
 /// Options of a run, as the builder or the attribute collects them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct RunOptions {
     pub(crate) callsite: Option<&'static Callsite>,
     pub(crate) experiment: Option<Text>,
@@ -41,6 +44,48 @@ pub(crate) struct RunOptions {
     pub(crate) run_id: Option<String>,
     /// Override of the process's setting for system metrics.
     pub(crate) system_metrics: Option<bool>,
+}
+
+/// Shows no credential: the options are as the program gave them, and are sanitized when the run starts.
+impl fmt::Debug for RunOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            callsite: _,
+            experiment,
+            name,
+            tags,
+            params,
+            nested,
+            run_id,
+            system_metrics,
+        } = self;
+        f.debug_struct("RunOptions")
+            .field("experiment", &experiment.as_ref().map(masked_text))
+            .field("name", &name.as_ref().map(masked_text))
+            .field("tags", &masked_values(tags))
+            .field("params", &masked_values(params))
+            .field("nested", nested)
+            .field("run_id", run_id)
+            .field("system_metrics", system_metrics)
+            .finish()
+    }
+}
+
+fn masked_text(text: &Text) -> Cow<'_, str> {
+    mask(&text.text, Edge::End).map_or(Cow::Borrowed(&*text.text), |masked| masked.text.into())
+}
+
+fn masked_values(values: &[(String, Text)]) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    let masked = values.iter().map(|(key, value)| {
+        let shown = if is_secret_name(key) {
+            REDACTED.into()
+        } else {
+            masked_text(value)
+        };
+        let key = mask(key, Edge::End).map_or(Cow::Borrowed(&**key), |masked| masked.text.into());
+        (key, shown)
+    });
+    masked.collect()
 }
 
 impl RunOptions {

@@ -1,7 +1,7 @@
 //! Sanitizer of texts: the last step before a text enters the journal.
 //!
-//! Invariants: no text of a run enters the journal with a credential that the rules recognize, with a NUL,
-//! longer than MLflow stores it, or under a key that MLflow refuses. A changed text logs one warning for its
+//! Invariants: no text of a run enters the journal with a credential that the rules recognize, under the name of a secret,
+//! with a NUL, longer than MLflow stores it, or under a key that MLflow refuses. A changed text logs one warning for its
 //! kind and key. Three things stay as they are: artifacts, which are the user's files; the keys of metrics,
 //! which the journal checks; and experiment names, because a changed name would name another experiment.
 
@@ -9,18 +9,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Mutex;
 
-use mlflow_rules::{Edge, REDACTED};
+use mlflow_rules::{Edge, REDACTED, is_secret_name};
 
 use crate::capture::{Text, TextEnd};
 use crate::journal::record::{Event, RunStart};
 use crate::model::key_names::{KeyNames, ResolvedName};
-use crate::model::limits;
+use crate::model::limits::{self, mask_key};
 use crate::model::{Param, Tag};
 use crate::sync::lock;
 use crate::warnings::{self, WarningLog};
-
-/// Replacement for [`REDACTED`] in keys, where MLflow takes no brackets.
-const REDACTED_IN_KEY: &str = "redacted";
 
 /// Sanitizer of one tracker, with a log of the warnings that were already given.
 #[derive(Default)]
@@ -181,7 +178,7 @@ impl Sanitizer {
             .sanitize_key(&self.param_names, "param", &param.key)
             .unwrap_or(param.key);
         let value = self
-            .sanitize_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
+            .sanitize_value("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
             .unwrap_or(param.value);
         Param { key, value }
     }
@@ -189,7 +186,7 @@ impl Sanitizer {
     fn sanitize_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
         let masked = self.sanitize_key(&self.tag_names, "tag", &tag.key);
         let key = masked.as_deref().unwrap_or(&tag.key);
-        let value = self.sanitize_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
+        let value = self.sanitize_value("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
         if masked.is_none() && value.is_none() {
             return tag;
         }
@@ -224,6 +221,28 @@ impl Sanitizer {
         let masked = mask_key(key)?;
         self.warn_masked(kind, &masked, "a credential");
         Some(masked)
+    }
+
+    /// Returns the value of a param or tag, sanitized: that of a secret's name is masked as a whole. Returns `None` if the
+    /// value may stay as it is.
+    fn sanitize_value(
+        &self,
+        kind: &'static str,
+        key: &str,
+        value: &str,
+        max: usize,
+    ) -> Option<String> {
+        if value.is_empty() || value == REDACTED || !is_secret_name(key) {
+            return self.sanitize_text(kind, key, value, max);
+        }
+        self.warn_once(
+            kind,
+            key,
+            format_args!(
+                "its value is logged as {REDACTED}, because this is the name of a secret; a value that is none needs another name"
+            ),
+        );
+        Some(REDACTED.to_owned())
     }
 
     /// Returns the text masked, cut to `max` characters and without NUL. Returns `None` if the text may stay
@@ -266,9 +285,4 @@ impl Sanitizer {
             ));
         }
     }
-}
-
-fn mask_key(key: &str) -> Option<String> {
-    let masked = mlflow_rules::mask(key, Edge::End)?;
-    Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
 }

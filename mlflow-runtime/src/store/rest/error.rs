@@ -3,7 +3,6 @@
 //! The status decides first, then MLflow's `error_code`. A body that is not MLflow's JSON was written by
 //! something between this client and the server, or by a server that is not MLflow.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use mlflow_rules::url_without_credentials;
@@ -351,8 +350,10 @@ fn extract_visible_text(body: &[u8]) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn truncate_reason(words: &str) -> Cow<'_, str> {
-    limits::truncate_chars(words.into(), MAX_REASON_CHARS).0
+/// Returns the beginning of a server's words, as one line: a line break in them could forge a line of a log.
+fn truncate_reason(words: &str) -> String {
+    let (words, _) = limits::truncate_chars(words.into(), MAX_REASON_CHARS);
+    words.replace(char::is_control, " ")
 }
 
 /// Parses the header `Retry-After`: seconds, or a date.
@@ -389,6 +390,14 @@ mod tests {
                 everything: true, ..
             } => "all blocked",
         }
+    }
+
+    #[test]
+    fn a_servers_words_are_one_line() {
+        let body = r#"{"error_code": "BAD\nERROR mlflow: x", "message": "no\r\nERROR mlflow: 9 values are lost\u001b[2J"}"#;
+        let text = of(Route::Api, 400, body).to_string();
+        assert!(text.contains("9 values are lost"), "{text}");
+        assert!(!text.contains(char::is_control), "{text:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -484,8 +485,10 @@ fn build_client(
 
 /// Returns true if the server is reached without a network.
 pub(super) fn is_loopback(server: &Url) -> bool {
-    matches!(server.host_str(), Some("localhost" | "[::1]"))
-        || server.host_str().is_some_and(|h| h.starts_with("127."))
+    let host = server.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    // `127.example.com` is the name of another machine.
+    host == "localhost" || { address.parse() }.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
@@ -649,6 +652,25 @@ mod tests {
 
     fn http(uri: &str) -> HttpClient {
         HttpClient::new(RestOptions::new(uri)).expect("options")
+    }
+
+    #[test]
+    fn a_name_that_looks_like_this_machine_is_another_one() {
+        for (uri, is_here) in [
+            ("http://localhost:5000", true),
+            ("http://LOCALHOST", true),
+            ("http://127.0.0.1:5000", true),
+            ("http://127.1.2.3", true),
+            ("http://[::1]:5000", true),
+            ("http://127.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://192.168.0.1", false),
+            ("http://[::2]", false),
+        ] {
+            let server = Url::parse(uri).expect("a URL");
+            assert_eq!(is_loopback(&server), is_here, "{uri}");
+        }
     }
 
     #[test]

@@ -1,0 +1,272 @@
+//! Generated secrets by every way into a run, and texts that look like secrets and are none.
+//!
+//! The samples are those of `mlflow-rules`. `MLFLOW_TEST_SEED` sets their seed, which a failure prints.
+
+#[path = "../../mlflow-rules/tests/samples/mod.rs"]
+mod samples;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mlflow::testing::{RecordedRun, fake};
+use mlflow::{Dataset, Model, tracked};
+use serde::Serialize;
+
+use samples::{Sample, look_alikes, secrets};
+
+fn seed() -> u64 {
+    let given = std::env::var("MLFLOW_TEST_SEED").ok();
+    given.and_then(|seed| seed.parse().ok()).unwrap_or(18)
+}
+
+#[derive(Debug)]
+struct Failed(String, Option<Box<Failed>>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Failed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.1.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Settings {
+    note: String,
+    notes: Vec<String>,
+    by_note: BTreeMap<String, u8>,
+}
+
+#[tracked(
+    run_name = "with {value}",
+    description = value,
+    tags(attribute = value),
+    params(more = format!("also {value}")),
+)]
+fn fails(value: &str, debugged: Option<&str>, settings: &Settings) -> Result<(), Failed> {
+    let _ = debugged;
+    mlflow::log_param("by_hand", value);
+    mlflow::log_params(settings);
+    mlflow::set_tag("by_hand", value);
+    mlflow::set_tags([("first", value)]);
+    let cause = Failed(value.to_owned(), None);
+    Err(Failed(value.to_owned(), Some(Box::new(cause))))
+}
+
+#[tracked(skip_all)]
+fn panics(value: &str) {
+    panic!("{value}");
+}
+
+/// Logs a text by the ways on which the rules change nothing but the secret.
+fn log_in_values(text: &str) {
+    let settings = Settings {
+        note: text.to_owned(),
+        notes: vec![text.to_owned()],
+        by_note: BTreeMap::new(),
+    };
+    let _ = fails(text, Some(text), &settings);
+    let _ = catch_unwind(AssertUnwindSafe(|| panics(text)));
+    let run = mlflow::start_run()
+        .name(text)
+        .param("built", text)
+        .tag("built", text)
+        .start();
+    run.log_input(&Dataset::new("data").source(text), text);
+    run.log_model(
+        &Model::new("net")
+            .bytes("net.bin", [7])
+            .param("of_model", text)
+            .tag("of_model", text),
+    );
+}
+
+/// Logs a text by the ways on which it is the name of something. Such names cannot hold everything, so more may change.
+fn log_in_names(text: &str) {
+    let run = mlflow::start_run().name("names").start();
+    run.log_param(text, "value");
+    run.log_params(&BTreeMap::from([(text, 1)]));
+    run.set_tag(text, "value");
+    run.log_metric(text, 0.5);
+    run.log_text("x", text);
+}
+
+/// Returns everything that a run shows, but its own id.
+fn shown(run: &RecordedRun) -> String {
+    let RecordedRun {
+        params,
+        tags,
+        name,
+        metrics,
+        ..
+    } = run;
+    format!(
+        "{name} {params:?} {tags:?} {:?} {:?}",
+        metrics.keys(),
+        run.artifacts
+    )
+}
+
+/// Returns the text as `Debug` shows it inside of quotes.
+fn escaped(text: &str) -> String {
+    let quoted = format!("{text:?}");
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+#[test]
+fn of_each_secret_nothing_is_left_whichever_way_it_takes() {
+    let samples = secrets(seed(), 1);
+    let mut failures = Vec::new();
+    for sample in &samples {
+        let Sample { kind, secret, .. } = sample;
+        let fake = fake();
+        let text = sample.text();
+        log_in_values(&text);
+        log_in_names(&text);
+        let runs = fake.runs();
+        assert_eq!(runs.len(), 4, "{text}");
+        for run in &runs {
+            let shown = shown(run);
+            if [secret, &escaped(secret)]
+                .iter()
+                .any(|secret| shown.contains(secret.as_str()))
+            {
+                failures.push(format!("{kind}: {text}\n    {shown}"));
+            }
+        }
+    }
+    let kinds: BTreeSet<_> = samples.iter().map(|sample| &sample.kind).collect();
+    let values: BTreeSet<_> = samples.iter().map(|sample| &sample.secret).collect();
+    println!(
+        "seed {}: {} kinds, {} secrets, {} texts",
+        seed(),
+        kinds.len(),
+        values.len(),
+        samples.len()
+    );
+    assert!(values.len() >= 200 && samples.len() >= 1000);
+    assert!(
+        failures.is_empty(),
+        "seed {}, {} of {} texts: {}",
+        seed(),
+        failures.len(),
+        samples.len(),
+        failures[..failures.len().min(10)].join("\n")
+    );
+}
+
+#[test]
+fn no_look_alike_is_changed_whichever_way_it_takes() {
+    let texts = look_alikes(seed());
+    println!("seed {}: {} look-alikes", seed(), texts.len());
+    assert!(texts.len() >= 300);
+    let mut failures = Vec::new();
+    for text in &texts {
+        let fake = fake();
+        log_in_values(text);
+        for run in fake.runs() {
+            if shown(&run).contains("redacted") && !text.contains("redacted") {
+                failures.push(format!("{text}\n    {}", shown(&run)));
+            }
+            for (key, value) in run.params.iter().chain(&run.tags) {
+                let is_whole =
+                    ["by_hand", "note", "built", "first", "attribute"].contains(&key.as_str());
+                if is_whole && value != text {
+                    failures.push(format!("{text}\n    {key} is {value}"));
+                }
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "seed {}: {}",
+        seed(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn a_param_or_tag_with_a_secrets_name_is_masked_whichever_way_it_is_logged() {
+    #[derive(Serialize)]
+    struct Settings {
+        db_password: &'static str,
+        max_tokens: u32,
+    }
+    let fake = fake();
+    let run = mlflow::start_run()
+        .param("api_key", "a b")
+        .tag("session", "a b")
+        .start();
+    run.log_param("db_password", "a b");
+    run.set_tag("auth.token", "a b");
+    run.log_params(&Settings {
+        db_password: "a b",
+        max_tokens: 5,
+    });
+    for (name, value) in [
+        ("max_tokens_2", "7"),
+        ("tokenizer", "bpe"),
+        ("author", "ada"),
+        ("primary_key", "id"),
+    ] {
+        run.log_param(name, value);
+    }
+    run.log_param("password", "");
+    drop(run);
+    let run = &fake.runs()[0];
+    for key in ["api_key", "db_password"] {
+        assert_eq!(run.params[key], "[redacted]", "{key}");
+    }
+    for key in ["session", "auth.token"] {
+        assert_eq!(run.tags[key], "[redacted]", "{key}");
+    }
+    let kept = [
+        ("max_tokens", "5"),
+        ("max_tokens_2", "7"),
+        ("tokenizer", "bpe"),
+        ("author", "ada"),
+        ("primary_key", "id"),
+        ("password", ""),
+    ];
+    for (key, value) in kept {
+        assert_eq!(run.params[key], value, "{key}");
+    }
+}
+
+#[test]
+fn what_debug_shows_of_options_has_no_secret() {
+    let secret = ["hunter", "2-k1P9"].concat();
+    let uri = format!("http://ada:{secret}@host:5000/p?token={secret}");
+    for uri in [
+        uri.clone(),
+        uri.replace("http", "postgresql"),
+        uri.replace("http", "ftp"),
+        format!("host=db password={secret}"),
+    ] {
+        let config = mlflow::Config::new()
+            .tracking_uri(&uri)
+            .token(&secret)
+            .basic_auth("ada", &secret);
+        let shown = format!("{config:?} {config:#?}");
+        assert!(!shown.contains(&secret), "{shown}");
+    }
+    let _fake = fake();
+    let token = ["gh", "p_", &"FakeValue1".repeat(4)].concat();
+    let builder = mlflow::start_run()
+        .name(&token)
+        .param("db_password", &secret)
+        .tag("note", &token)
+        .tag(&token, "x");
+    let shown = format!("{builder:?}");
+    drop(builder.start());
+    assert!(
+        !shown.contains(&secret) && !shown.contains(&token),
+        "{shown}"
+    );
+}
