@@ -3,7 +3,8 @@
 //!
 //! Invariants: a thread that sees the length of a frame sees the whole frame. Either a thread that appends
 //! sees that the sleeper sleeps, or the sleeper sees what was appended. Either a thread that appends sees that its
-//! segment is closed, or the thread that has closed the segment sees what was appended.
+//! segment is closed, or the thread that has closed the segment sees what was appended, a moment later: see
+//! [`STORE_DELAY`](super::segment::STORE_DELAY).
 
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
@@ -68,12 +69,11 @@ pub(super) fn announce_sleeper<W: AtomicWord>(sleepers: &W, who: u32) {
     W::fence(Ordering::SeqCst);
 }
 
-/// Sets a flag in the state of a segment, so that its writer stops. Returns true if no flag was set before. What the writer
-/// has published may not be seen yet: the writer has no fence between its store and its look at the state.
-pub(super) fn announce_close<W: AtomicWord>(state: &W, flag: u32) -> bool {
-    let before = state.fetch_or(flag, Ordering::Relaxed);
+/// Sets a flag in the state of a segment, so that its writer stops. What the writer has published may not be seen yet: the
+/// writer has no fence between its store and its look at the state.
+pub(super) fn announce_close<W: AtomicWord>(state: &W, flag: u32) {
+    state.fetch_or(flag, Ordering::Relaxed);
     W::fence(Ordering::SeqCst);
-    before == 0
 }
 
 /// Returns the state of a segment, for a writer that has published a frame before. Costs one relaxed load. The processor may
@@ -185,7 +185,7 @@ mod tests {
                 atomic::fence(Ordering::SeqCst);
                 load_state(&written.state) == 0 || written.decide() == 4
             });
-            assert!(announce_close(&segment.state, CLOSED));
+            announce_close(&segment.state, CLOSED);
             let is_found = segment.decide() == 4;
             let is_kept = writer.join().expect("no panic");
             assert_eq!(is_found, is_kept, "lost, or kept twice");

@@ -719,13 +719,14 @@ impl Journal {
     /// is logging at this moment, unless its value is still found in the old one.
     pub(crate) fn seal_all(&self) {
         let segments = self.segments();
-        let regular = segments.iter().filter(|segment| !segment.is_copy());
-        let open: Vec<_> = regular.filter(|segment| segment.close()).collect();
+        let open = { segments.iter() }.filter(|segment| !segment.is_copy() && !segment.is_sealed());
+        let open: Vec<_> = open.collect();
         if open.is_empty() {
             return;
         }
+        open.iter().for_each(|segment| segment.close());
         thread::sleep(STORE_DELAY);
-        open.into_iter().for_each(|segment| segment.seal_closed());
+        open.iter().for_each(|segment| segment.seal_closed());
     }
 
     /// Returns true if no segment is left.

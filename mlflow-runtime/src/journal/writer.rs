@@ -214,8 +214,8 @@ impl<K> MetricPoint<'_, K> {
 }
 
 /// Greatest number of attempts to append a record: in a segment that the thread took over, in one that it
-/// opened, and one more.
-const MAX_ATTEMPTS: usize = 3;
+/// opened, one more, and as many again for segments that are sealed meanwhile.
+const MAX_ATTEMPTS: usize = 6;
 
 /// Runs `write`, once, on the calling thread's writer, then logs deferred warnings.
 pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer)) {

@@ -285,7 +285,8 @@ impl CrcInstruction {
 fn checksum_of_words<const N: usize>(words: &[u64; N], crc: CrcInstruction) -> u32 {
     match crc {
         #[cfg(target_arch = "x86_64")]
-        CrcInstruction::Present => checksum_by_instruction(words),
+        // SAFETY: `detect` has found the instruction.
+        CrcInstruction::Present => unsafe { checksum_by_instruction(words) },
         CrcInstruction::Missing => checksum_by_crate(words),
     }
 }
@@ -295,13 +296,17 @@ fn checksum_by_crate<const N: usize>(words: &[u64; N]) -> u32 {
     checksum_of_bytes(words.map(u64::to_ne_bytes).as_flattened())
 }
 
-/// Returns the [`checksum`] of a body by the processor's instruction, which has to be [present](CrcInstruction::Present). A function with that target feature would not be inlined, and the words would go through memory.
+/// Returns the [`checksum`] of a body by the processor's instruction. A function with that target feature would not be
+/// inlined, and the words would go through memory.
+///
+/// # Safety
+/// The processor has the instruction: [`CrcInstruction::detect`] has returned [`CrcInstruction::Present`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn checksum_by_instruction<const N: usize>(words: &[u64; N]) -> u32 {
+unsafe fn checksum_by_instruction<const N: usize>(words: &[u64; N]) -> u32 {
     let mut crc = u64::from(!const { body_bytes(N) });
     for word in words {
-        // SAFETY: the instruction only reads and writes these two registers.
+        // SAFETY: the processor has the instruction, which only reads and writes these two registers.
         unsafe {
             std::arch::asm!(
                 "crc32 {crc}, {word}",
@@ -340,6 +345,17 @@ mod tests {
             checksum_of_words(&[7], CrcInstruction::detect()),
             checksum_of_bytes(&7_u64.to_ne_bytes())
         );
+    }
+
+    /// What earlier versions have written has to be read.
+    #[test]
+    fn the_checksum_of_a_body_never_changes() {
+        let words = [1_u64, 2, 3, 4].map(u64::to_le);
+        for crc in [CrcInstruction::detect(), CrcInstruction::Missing] {
+            assert_eq!(checksum_of_words(&words, crc), 0x59fe_aea5);
+        }
+        let body: Vec<u8> = (0..40).collect();
+        assert_eq!(checksum(&body), 0x26b5_8916);
     }
 
     #[test]

@@ -225,29 +225,40 @@ impl Segment {
         }
     }
 
-    /// Begins to seal the segment for its writer, which may be appending at this moment. Returns false if the segment is closed
-    /// or sealed already. [`STORE_DELAY`] later, [`seal_closed`](Self::seal_closed) ends it.
-    pub(in crate::journal) fn close(&self) -> bool {
-        announce_close(&*self.state, CLOSED)
+    /// Begins to seal the segment for its writer, which may be appending at this moment. [`STORE_DELAY`] later,
+    /// [`seal_closed`](Self::seal_closed) ends it.
+    pub(in crate::journal) fn close(&self) {
+        announce_close(&*self.state, CLOSED);
     }
 
-    /// Seals a closed segment. What has been appended by now belongs to it.
+    /// Seals a closed segment. What has been appended by now belongs to it. A segment that cannot be read now stays closed,
+    /// and its writer seals it when the writer logs again or ends.
     pub(in crate::journal) fn seal_closed(&self) {
-        self.final_extent();
+        if self.final_extent.get().is_none() {
+            let Ok(bytes) = self.read() else { return };
+            // The writer may have decided meanwhile.
+            let _ = self.final_extent.set(self.extent_of(&bytes));
+        }
         self.seal();
     }
 
-    /// Returns true if the segment takes nothing more. For the writer, after it has appended: see [`close`](Self::close).
+    /// Returns true if the segment takes nothing more. For the writer, after it has appended, and for a reader, after it has
+    /// found a frame: see [`close`](Self::close).
     #[inline]
-    pub(in crate::journal) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         load_state(&*self.state) != 0
     }
 
-    /// Returns true if the frames before `end` belong to the segment, which is closed. For the writer: of a frame that it has
-    /// appended while another thread sealed the segment, the readers see either all or nothing.
+    /// Returns true if the frames before `end` belong to the segment, which is closed. For the writer, which has just appended
+    /// the last of these: of a frame that it has appended while another thread sealed the segment, the readers see either all
+    /// or nothing. If nobody has decided yet where the segment ends, it ends at `end`.
     #[cold]
     pub(in crate::journal) fn has_frames_until(&self, end: usize) -> bool {
-        end <= self.final_extent().end
+        let all = Extent {
+            values: self.values.load(Ordering::Relaxed),
+            end,
+        };
+        end <= self.final_extent.get_or_init(|| all).end
     }
 
     /// Returns the offset at which the frames of a sealed segment end, if another thread than its writer has sealed it.
@@ -255,26 +266,26 @@ impl Segment {
         self.final_extent.get().map(|extent| extent.end)
     }
 
-    /// Returns the part of a closed segment that belongs to it. Whoever asks first decides.
-    fn final_extent(&self) -> Extent {
-        *self.final_extent.get_or_init(|| {
-            let mut extent = Extent {
-                values: 0,
-                end: HEADER_BYTES,
-            };
-            let Ok(bytes) = self.read() else {
-                // The file was removed. The readers will notice that, too.
-                return Extent {
-                    values: self.values.load(Ordering::Relaxed),
-                    end: usize::MAX,
-                };
-            };
-            while let Frame::Whole { body, next } = bytes.frame(extent.end) {
-                extent.values += u64::from(Record::is_value(body));
-                extent.end = next;
+    /// Returns the part of a segment that was appended so far, as its bytes show it. Damage between the frames is passed over,
+    /// so that what lies behind it is not cut off.
+    fn extent_of(&self, bytes: &SegmentBytes) -> Extent {
+        let mut extent = Extent {
+            values: 0,
+            end: HEADER_BYTES,
+        };
+        bytes.for_each_whole(|body, offset| {
+            extent.values += u64::from(Record::is_value(body));
+            extent.end = offset + frame_bytes(body.len());
+        });
+        if let SegmentBytes::Mapped(region) = bytes {
+            let end = region.end(HEADER_BYTES);
+            if end > extent.end {
+                // Somebody has changed the bytes of a frame. The frames behind it are told apart by their lengths alone.
+                let values = self.values.load(Ordering::Relaxed);
+                return Extent { values, end };
             }
-            extent
-        })
+        }
+        extent
     }
 
     /// Returns true if the file holds nothing but zeros: its process died before it wrote anything.

@@ -1,8 +1,10 @@
 //! Tests of the writers of a thread, and of the two ways that a point takes to a segment.
 
 use std::cell::RefCell;
+use std::os::unix::fs::FileExt as _;
 
 use super::*;
+use crate::journal::DropReason;
 use crate::journal::segment::mapped::SegmentFull;
 use crate::journal::writer::OpenSegment;
 use crate::model::RunStatus;
@@ -248,7 +250,7 @@ fn a_writer_that_appends_to_a_closed_segment_appends_again_elsewhere() {
     log(&journal, &LOSS, 0);
     let first = journal.segments().remove(0);
     // Another thread is about to seal the segment, and has seen what is in it.
-    assert!(first.close());
+    first.close();
     assert!(first.final_end().is_none());
     first.seal_closed();
     assert_eq!(first.value_count(), 1);
@@ -261,4 +263,74 @@ fn a_writer_that_appends_to_a_closed_segment_appends_again_elsewhere() {
     assert_eq!(deliver_sealed(&journal), [0]);
     assert_eq!(steps(&journal), [1]);
     assert_eq!(journal.value_count(), 3);
+}
+
+/// A thread that logs after its segment was closed, and before anybody has looked at the segment, decides where it ends.
+#[test]
+fn a_value_between_the_close_and_the_seal_is_found_in_its_segment() {
+    for mapped in [true, false] {
+        let folder = Folder::new();
+        let journal = Journal::unattended(folder.0.clone(), origin("here"), mapped);
+        let journal = journal.expect("the folder can be written");
+        log(&journal, &LOSS, 0);
+        let first = journal.segments().remove(0);
+        first.close();
+        (1..4).for_each(|step| log(&journal, &LOSS, step));
+        first.seal_closed();
+        assert_eq!(deliver_sealed(&journal), [0, 1], "mapped: {mapped}");
+        assert_eq!(steps(&journal), [2, 3]);
+        assert_eq!(journal.value_count(), 4);
+    }
+}
+
+/// Regression: a segment whose file was removed took every later value of its thread, and all of these were lost uncounted.
+#[test]
+fn a_closed_segment_whose_file_is_removed_takes_no_further_values() {
+    let folder = Folder::new();
+    let journal = Journal::unattended(folder.0.clone(), origin("here"), false);
+    let journal = journal.expect("the folder can be written");
+    log(&journal, &LOSS, 0);
+    let first = journal.segments().remove(0);
+    std::fs::remove_file(first.file().expect("a file")).expect("it is ours");
+    journal.seal_all();
+    assert!(!first.is_sealed(), "nobody knows what is in it");
+    (1..4).for_each(|step| log(&journal, &LOSS, step));
+    assert!(first.is_sealed());
+    assert!(journal.retire_removed(&first, 0));
+    assert_eq!(
+        journal.dropped(DropReason::Removed),
+        2,
+        "0, and 1, which its thread had appended"
+    );
+    assert_eq!(steps(&journal), [2, 3]);
+    journal.seal_all();
+    assert_eq!(journal.value_count(), 2);
+}
+
+/// Regression: the end of a segment was searched from its beginning, and damage in front of values cut them off.
+#[test]
+fn damage_in_a_closed_segment_cuts_off_no_value_behind_it() {
+    for mapped in [true, false] {
+        let folder = Folder::new();
+        let journal = Journal::unattended(folder.0.clone(), origin("here"), mapped);
+        let journal = journal.expect("the folder can be written");
+        (0..10).for_each(|step| log(&journal, &LOSS, step));
+        let first = journal.segments().remove(0);
+        let mut offsets = Vec::new();
+        first
+            .read()
+            .expect("readable")
+            .for_each_whole(|_, offset| offsets.push(offset));
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(first.file().expect("a file"));
+        let damaged = offsets[offsets.len() - 5] + 16;
+        file.expect("writable")
+            .write_all_at(&[0xff; 4], damaged as u64)
+            .expect("writable");
+        journal.seal_all();
+        let found = deliver_sealed(&journal);
+        assert_eq!(found.last(), Some(&9), "mapped: {mapped}: {found:?}");
+        assert_eq!(found.len(), 9);
+    }
 }

@@ -97,6 +97,8 @@ impl JournalReader {
             match bytes.frame(cursor.offset) {
                 // The writer of a frame that came too late has appended the record to another segment, too.
                 _ if cursor.offset >= end => break,
+                // The segment has been closed since: where it ends is known when it is sealed.
+                Frame::Whole { .. } if !sealed && cursor.segment.is_closed() => break,
                 Frame::Whole { body, next } => {
                     match self.take_record(index, cursor, body, limit, read_batch) {
                         RecordOutcome::Continue => cursor.advance_past(body, next),
