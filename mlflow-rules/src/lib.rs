@@ -30,7 +30,7 @@ mod url;
 pub use credential::{Edge, Masked, mask};
 pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
-pub use secret_name::is_secret_name;
+pub use secret_name::{is_secret_name, is_secret_value};
 pub use url::{url_without_credentials, url_without_secrets};
 
 /// Text that replaces a secret value.

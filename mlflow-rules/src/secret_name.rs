@@ -32,7 +32,8 @@ use Certainty::{Certain, Likely, Possible};
 const KEY_OWNERS: &[&str] = &[
     "api", "access", "private", "account", "signing", "encryption", "decryption", "subscription",
     "shared", "ssh", "license", "licence", "master", "storage", "hmac", "deploy", "admin", "consumer",
-    "app", "application", "service", "auth", "session", "webhook", "secret",
+    "app", "application", "service", "auth", "session", "webhook", "secret", "kaggle", "openai", "azure", "speech",
+    "cosmos", "wandb", "rapidapi", "serpapi", "functions",
 ];
 
 /// Words before `pass` that make it a password.
@@ -61,7 +62,8 @@ const TEXT_TOKENS: &[&str] = &[
     "vision", "visual", "speech", "decoder", "forced", "first", "next", "last", "previous", "prev",
     "current", "new", "input", "output", "target", "source", "predicted", "generated", "sampled",
     "prompt", "completion", "draft", "reserved", "oov", "eot", "eom", "eod", "fim", "prefix", "suffix",
-    "infix", "word", "patch", "register", "to", "in", "nl", "newline", "timestamp", "byte",
+    "infix", "word", "patch", "register", "to", "in", "nl", "newline", "timestamp", "byte", "initializer", "placeholder",
+    "delimiter", "trigger", "blank", "multi", "per", "dist", "distillation", "soft", "virtual",
 ];
 
 /// Words before a secret's word that count secrets or limit their number.
@@ -88,7 +90,8 @@ const PROPERTIES: &[&str] = &[
 /// Words after `token` that name a property of a piece of text.
 #[rustfmt::skip]
 const TEXT_PROPERTIES: &[&str] = &[
-    "id", "ids", "ratio", "reduction", "shift", "to", "usage", "vocab", "weight", "weights", "window", "drop",
+    "id", "ids", "ratio", "reduction", "shift", "to", "usage", "vocab", "weight", "weights", "window", "drop", "mixer",
+    "healing", "prediction", "label", "labels", "labeling", "pruning", "merge", "selection",
 ];
 
 /// Returns true if an argument, a field or a key of this name holds a secret.
@@ -100,6 +103,26 @@ const TEXT_PROPERTIES: &[&str] = &[
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
     certainty(name.as_bytes()).is_some()
+}
+
+/// Returns true if this value of an argument, a field or a key holds a secret, by the name. Names such as `token` and `session`
+/// have other meanings, too: numbers and truth values of such a name are none.
+// Input:  `session` and `3`, `session` and `a1f…`, `password` and `1234`
+// Output: false, true, true
+#[must_use]
+pub fn is_secret_value(name: &str, value: &str) -> bool {
+    let value = value.trim();
+    let is_plain = || {
+        let is_word = ["true", "false", "none", "null"]
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word));
+        is_word || value.parse::<f64>().is_ok()
+    };
+    match certainty(name.as_bytes()) {
+        Some(Possible) => !is_plain(),
+        Some(Likely | Certain) => true,
+        None => false,
+    }
 }
 
 /// Returns how certainly a value of this name is a secret, or `None` if the name is not a secret's.
@@ -146,9 +169,19 @@ fn word_certainty(before: Option<Word>, word: Word, after: Option<Word>) -> Opti
 
 /// Returns true for the words that are written together, such as `pgpassword`.
 fn has_secret_ending(word: &[u8]) -> bool {
-    ["password", "passwd", "passphrase", "secretkey", "apikey"]
-        .iter()
-        .any(|ending| word.ends_with(ending.as_bytes()))
+    [
+        "password",
+        "passwd",
+        "passphrase",
+        "secretkey",
+        "apikey",
+        "accesskey",
+        "privatekey",
+        "clientsecret",
+        "appsecret",
+    ]
+    .iter()
+    .any(|ending| word.ends_with(ending.as_bytes()))
 }
 
 /// Returns false if no word of the name can be a secret's, judged by three letters in a row.

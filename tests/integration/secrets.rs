@@ -217,6 +217,9 @@ fn a_param_or_tag_with_a_secrets_name_is_masked_whichever_way_it_is_logged() {
     ] {
         run.log_param(name, value);
     }
+    for (name, value) in [("session", "3"), ("pat", "10"), ("token_healing", "False")] {
+        run.log_param(name, value);
+    }
     run.log_param("password", "");
     drop(run);
     let run = &fake.runs()[0];
@@ -233,6 +236,9 @@ fn a_param_or_tag_with_a_secrets_name_is_masked_whichever_way_it_is_logged() {
         ("author", "ada"),
         ("primary_key", "id"),
         ("password", ""),
+        ("session", "3"),
+        ("pat", "10"),
+        ("token_healing", "False"),
     ];
     for (key, value) in kept {
         assert_eq!(run.params[key], value, "{key}");

@@ -156,6 +156,37 @@ fn a_server_on_another_machine_has_no_file_written_here() {
     }
 }
 
+/// Whoever may write to the file system that both machines share may make links in it.
+#[test]
+fn a_link_in_the_named_directory_leads_nowhere_else() {
+    let home = Folder::new();
+    let [secret, shared] = [".ssh", "shared"].map(|name| home.path().join(name));
+    fs::create_dir(&secret).unwrap();
+    fs::create_dir(&shared).unwrap();
+    std::os::unix::fs::symlink(&secret, shared.join("x")).unwrap();
+    let (folder, ended) = name_directory(DISTANT, &shared.join("x/1/artifacts"), Some(&shared));
+    assert!(fs::read_dir(&secret).unwrap().next().is_none());
+    assert_eq!(folder.journals_left(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_named_directory_that_is_not_absolute_permits_nothing() {
+    let home = Folder::new();
+    let root = home.path().join("1/1f/artifacts");
+    for named in ["artifacts", "./", "/a/../"] {
+        let (folder, ended) = name_directory(DISTANT, &root, Some(Path::new(named)));
+        assert!(
+            ended
+                .stderr
+                .contains("expected the absolute path of a directory"),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(folder.journals_left(), 1, "{named}");
+        assert!(!root.exists());
+    }
+}
+
 #[test]
 fn a_directory_that_the_user_has_named_is_written_to() {
     let home = Folder::new();

@@ -243,13 +243,27 @@ fn proof_of(text: &Text<'_>, name: &Name, sign: u8) -> Option<Proof> {
     } else {
         Proof::of_member(certainty, start..end)
     };
-    if before == Some(b';') || (before == Some(b' ') && text.byte_before(start - 1) == Some(b';')) {
+    let semicolon = match before {
+        Some(b';') => start.checked_sub(1),
+        Some(b' ') if text.byte_before(start - 1) == Some(b';') => start.checked_sub(2),
+        _ => None,
+    };
+    if semicolon.is_some_and(|at| follows_pair(text, at)) {
         proof = proof.in_connection_string();
     }
     if !name.is_quoted && begins_line(text, start) {
         proof = proof.at_line_start();
     }
     Some(proof)
+}
+
+/// Returns true if a name with a value stands before the `;` at `at`, as in a connection string. Between two commands of a
+/// shell stands a `;`, too.
+fn follows_pair(text: &Text<'_>, at: usize) -> bool {
+    let start = text.class_start(at, 64, |byte| {
+        !matches!(byte, b';' | b'\n' | b'\r' | b'"' | b'\'')
+    });
+    text.slice(start..at).contains(&b'=')
 }
 
 /// Returns true if nothing but an indentation and the mark of a list stands before `at` on its line.

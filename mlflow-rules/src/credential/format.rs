@@ -194,7 +194,7 @@ pub(super) const FORMATS: &[CredentialFormat] = &[
     row("ghu_", GITHUB, AtLeast(20, is_alphanumeric)), // GitHub, "About authentication", token formats: 36
     row("github_pat_", GITHUB, WORDS), // GitHub, the same: 82
     row("glagent-", "a GitLab token", AtLeast(50, is_url_safe)), // GitLab, "Token overview", token prefixes
-    row("glc_", "a Grafana token", AtLeast(32, is_b64token)), // gitleaks grafana-cloud-api-token
+    row("glc_", "a Grafana token", AtLeast(32, is_base64)), // gitleaks grafana-cloud-api-token
     row("glcbt-", "a GitLab token", WORDS), // GitLab, "Token overview", token prefixes
     row("gldt-", "a GitLab token", AtLeast(20, is_url_safe)), // GitLab, "Token overview", token prefixes
     row("glffct-", "a GitLab token", AtLeast(20, is_url_safe)), // GitLab, "Token overview", token prefixes
@@ -214,7 +214,7 @@ pub(super) const FORMATS: &[CredentialFormat] = &[
     row("hvs.", "a Vault token", AtLeast(24, is_url_safe)), // HashiCorp Vault, the same
     row("ico-", "an Infracost token", MixedExactly(32)), // gitleaks infracost-api-token
     row("ion_", "an Ionic token", Exactly(42, is_alphanumeric)), // Kingfisher ionic
-    row("jina_", "a Jina key", Mixed(40)), // Jina AI, "Reader API" (its examples)
+    row("jina_", "a Jina key", AtLeast(40, is_alphanumeric)), // Jina AI, "Reader API" (its examples)
     row("key-", "a Mailgun key", Exactly(32, is_hexadecimal)), // gitleaks mailgun-private-api-token
     row("lin_api_", "a Linear key", Exactly(40, is_alphanumeric)), // gitleaks linear-api-key
     row("lin_oauth_", "a Linear token", Exactly(64, is_hexadecimal)), // Linear, "OAuth 2.0 authentication"; GitHub, secret scanning patterns
@@ -246,7 +246,7 @@ pub(super) const FORMATS: &[CredentialFormat] = &[
     row("pul-", "a Pulumi token", Exactly(40, is_hexadecimal)), // gitleaks pulumi-api-token
     row("pypi-Ag", "a PyPI token", Mixed(30)), // PyPI, help, "API tokens": a macaroon
     row("pypi-", "a PyPI token", WORDS), // PyPI, the same
-    row("r8_", "a Replicate token", AtLeast(37, is_url_safe)), // TruffleHog replicate
+    row("r8_", "a Replicate token", AtLeast(37, is_alphanumeric)), // TruffleHog replicate
     row("ramp_sec_", "a Ramp secret", Exactly(48, is_alphanumeric)), // TruffleHog ramp
     row("rdme_", "a ReadMe key", Exactly(70, is_alphanumeric)), // gitleaks readme-api-token
     row("re_", "a Resend key", Parts(b'_', &[(8, 8, ALNUM), (20, 32, ALNUM)])), // Resend, "API keys" (its examples)
@@ -298,7 +298,7 @@ pub(super) const FORMATS: &[CredentialFormat] = &[
     row("sqp_", "a SonarQube token", Exactly(40, is_hexadecimal)), // gitleaks sonar-api-token
     row("squ_", "a SonarQube token", Exactly(40, is_hexadecimal)), // gitleaks sonar-api-token
     row("test_", "a Lob key", Exactly(35, is_hexadecimal)), // gitleaks lob-api-key
-    row("tfp_", "a Typeform token", AtLeast(40, is_url_safe)), // gitleaks typeform-api-token
+    row("tfp_", "a Typeform token", AtLeast(59, is_url_safe)), // gitleaks typeform-api-token
     row("thog-secret-", "a TruffleHog secret", Exactly(32, is_hexadecimal)), // TruffleHog trufflehogenterprise
     row("tk-us-", "a Scalingo token", AtLeast(48, is_url_safe)), // gitleaks scalingo-api-token
     row("tkn.v1_", "a Teamwork token", AtLeast(60, is_base64)), // Kingfisher teamwork
@@ -566,7 +566,8 @@ pub(super) fn is_cut_body(text: &Text<'_>, prefix: &str, from: usize) -> bool {
     if !text.is_cut_off(from) {
         return false;
     }
-    let begun = text.rest(from);
+    // More of a long piece tells no more.
+    let begun = text.slice(from..text.len().min(from + MAX_LOOKAHEAD));
     let is_clear = prefix.len() >= CLEAR_PREFIX_LEN
         || prefix == "eyJ"
         || (prefix.ends_with(['-', '_']) && prefix.len() > 2);

@@ -31,6 +31,7 @@ mod http_header;
 mod inner_mark;
 mod judgement;
 mod private_key;
+mod terminal_style;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -72,9 +73,13 @@ pub struct Masked {
 /// Pass [`Edge::Cut`] if the text was cut off: its end may then be the beginning of a credential.
 // Input:  `cannot clone https://me:pass@host/repo`
 // Output: `cannot clone https://[redacted]@host/repo`
+///
+/// Where colours of a terminal stand in the text, they are left out of the result: a colour between a name and its value
+/// hides what they are.
 #[must_use]
 pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
-    let mut masked = mask_once(text, edge)?;
+    let plain = terminal_style::without_styles(text);
+    let mut masked = mask_once(&plain, edge)?;
     // Where a credential has gone, two texts stand side by side that were apart, and may look like another
     // one. In most texts the second pass finds nothing.
     for _ in 1..MAX_PASSES {
@@ -121,6 +126,8 @@ struct Scanner<'t> {
     waiting: Option<CredentialMatch>,
     /// Range of the url-safe run that was measured last, so that no run is measured twice.
     url_safe_run: Range<usize>,
+    /// End of the header of a JWE that was looked at last, and the end of the JWE, if there is one.
+    jwe: (usize, Option<usize>),
 }
 
 impl<'t> Scanner<'t> {
@@ -131,6 +138,7 @@ impl<'t> Scanner<'t> {
             floor: 0,
             waiting: None,
             url_safe_run: 0..0,
+            jwe: (0, None),
         }
     }
 
@@ -289,7 +297,10 @@ impl<'t> Scanner<'t> {
             return None;
         }
         if !text.starts_with(header, ".eyJ") {
-            return jwe_end(text, header);
+            if self.jwe.0 != header {
+                self.jwe = (header, jwe_end(text, header));
+            }
+            return self.jwe.1;
         }
         let payload = header + 1 + "eyJ".len();
         if text.class_end(payload, PART, is_url_safe) < payload + PART {

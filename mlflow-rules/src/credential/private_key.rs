@@ -1,7 +1,7 @@
 //! Private keys in PEM: RFC 7468.
 //!
-//! Invariant: a key goes from its `-----BEGIN … PRIVATE KEY-----` to its `-----END …-----`. A key
-//! without an end reaches to the end of the text.
+//! Invariant: a key goes from its `-----BEGIN … PRIVATE KEY-----` to its `-----END …-----`. A key without an end goes to its
+//! first line that is neither base64 nor a header such as `Proc-Type: 4,ENCRYPTED`, so that a text about keys is kept.
 
 use std::ops::Range;
 
@@ -19,11 +19,62 @@ pub(super) fn find_private_key(text: &Text<'_>, at: usize) -> Option<Range<usize
     {
         return None;
     }
-    let end = (begun..text.len())
-        .find(|at| text.starts_with(*at, "-----END"))
-        .and_then(|end| self::label(text, end + "-----END".len()))
-        .map_or(text.len(), |(_, ended)| ended);
-    Some(at..end)
+    Some(at..key_end(text, begun))
+}
+
+/// Returns the end of the key whose first line ends at `begun`.
+fn key_end(text: &Text<'_>, begun: usize) -> usize {
+    let mut end = begun;
+    loop {
+        // A line break may be written as `\n` or `\r\n`, as `Debug` and JSON write it.
+        let line = text.run_end(end, |byte| {
+            matches!(
+                byte,
+                b'\n' | b'\r' | b'\\' | b' ' | b'\t' | b'"' | b'\'' | b',' | b'+'
+            )
+        });
+        let line = match text.byte(line) {
+            Some(b'n' | b'r') if text.byte_before(line) == Some(b'\\') => {
+                end = line + 1;
+                continue;
+            }
+            _ => line,
+        };
+        if line == text.len() {
+            return line;
+        }
+        if text.starts_with(line, "-----END") {
+            let cut_end = || text.run_end(line, |byte| !matches!(byte, b'\n' | b'\r'));
+            let ended = self::label(text, line + "-----END".len());
+            return ended.map_or_else(cut_end, |(_, ended)| ended);
+        }
+        let content = text.run_end(line, |byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+        });
+        let is_header =
+            text.starts_with(content, "-Type: ") || text.starts_with(content, "-Info: ");
+        let content = if is_header {
+            text.run_end(content, |byte| !matches!(byte, b'\n' | b'\r' | b'\\'))
+        } else {
+            content
+        };
+        if content == line || !(is_header || is_line_end(text, content)) {
+            return end;
+        }
+        end = content;
+    }
+}
+
+/// Returns true if a line of a key may end at `at`: the text, or a piece of it in quotes, ends, or the line breaks.
+fn is_line_end(text: &Text<'_>, at: usize) -> bool {
+    match text.byte(at) {
+        None | Some(b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b'-' | b'<') => true,
+        Some(b' ') => {
+            text.class_end(at, MAX_LOOKAHEAD, |byte| byte == b' ') == text.len()
+                || text.starts_with(at, " -----END")
+        }
+        Some(_) => false,
+    }
 }
 
 /// Returns the label of a PEM line that begins at `from`, and the end of the dashes behind the

@@ -176,15 +176,87 @@ fn of_a_url_and_a_header_only_the_secret_goes() {
 }
 
 #[test]
-fn a_private_key_without_an_end_goes_to_the_end_of_the_text() {
+fn a_private_key_without_an_end_goes_to_its_last_line() {
     let key = pem("PRIVATE KEY");
     let (open, _) = key.split_once("-----END").unwrap();
     assert_eq!(
-        text_of(&format!("key: {open}"), Edge::End),
+        text_of(&format!("key: {open}"), Edge::End).trim_end(),
         "key: [redacted]"
     );
     let half = format!("key: {open}-----END PRIV");
     assert_eq!(text_of(&half, Edge::End), "key: [redacted]");
+    let behind = format!("{open}epoch 3 is done\nloss 0.5");
+    assert_eq!(
+        text_of(&behind, Edge::End).split_once('\n').unwrap().1,
+        "epoch 3 is done\nloss 0.5"
+    );
+}
+
+/// Regression: a mention of a key removed all that followed.
+#[test]
+fn a_text_about_private_keys_keeps_what_follows() {
+    for text in [
+        "expected -----BEGIN PRIVATE KEY-----, got a certificate\nepoch 3",
+        "if pem.contains(\"-----BEGIN RSA PRIVATE KEY-----\") { load(pem) }\nepoch 3",
+    ] {
+        let masked = text_of(text, Edge::End);
+        assert!(masked.ends_with("\nepoch 3"), "{masked}");
+    }
+}
+
+/// Regression: the colours of `tracing`'s own formatter hid names and credentials.
+#[test]
+fn colours_hide_no_secret() {
+    let token = ["gh", "p_", &"FakeValue1".repeat(4)].concat();
+    for (text, expected) in [
+        (
+            "\u{1b}[3mapi_key\u{1b}[0m\u{1b}[2m=\u{1b}[0mhunter2key".to_owned(),
+            "api_key=[redacted]",
+        ),
+        (
+            format!("\u{1b}[3mnote\u{1b}[0m\u{1b}[2m=\u{1b}[0m{token}"),
+            "note=[redacted]",
+        ),
+        (
+            format!("\u{1b}[32m INFO\u{1b}[0m used \u{1b}[1m{token}\u{1b}[0m at 10:31"),
+            " INFO used [redacted] at 10:31",
+        ),
+    ] {
+        assert_eq!(text_of(&text, Edge::End), expected);
+    }
+    let plain = "\u{1b}[32mloss\u{1b}[0m=0.5";
+    assert_eq!(mask(plain, Edge::End), None);
+}
+
+/// Regression: the `;` between two commands was taken for that of a connection string.
+#[test]
+fn a_command_behind_a_secret_is_kept() {
+    assert_eq!(
+        text_of(
+            "cd /work; DB_PASSWORD=hunter2x python train.py --lr 0.1",
+            Edge::End
+        ),
+        "cd /work; DB_PASSWORD=[redacted] python train.py --lr 0.1"
+    );
+    assert_eq!(
+        text_of("Server=db;Uid=me;Pwd=hunter2 with blank;Port=1", Edge::End),
+        "Server=db;Uid=me;Pwd=[redacted];Port=1"
+    );
+}
+
+#[test]
+fn names_of_runs_with_a_providers_prefix_stay() {
+    for name in [
+        "lora_r8_alpha16_lr2e-4_bs32_llama-3-8b-instruct-dolly15k",
+        "tfp_hierarchical_model_with_nuts_sampler_chains4",
+        "glc_fcs30/global_land_cover_2020.tif",
+        "jina_embeddings_v3_finetuned_on_MSMARCO_passages",
+        "token_mixer=pooling",
+        "--placeholder_token=<cat-toy>",
+        "TOKEN_MIXER=pooling",
+    ] {
+        assert_eq!(mask(name, Edge::End), None, "{name}");
+    }
 }
 
 #[test]
@@ -341,6 +413,9 @@ fn steps(text: &str, edge: Edge) -> usize {
 fn work_grows_with_the_text_and_no_faster() {
     let words = [
         "sk-a-",
+        " pwd: |\n",
+        " api_token: |\n",
+        "SK-",
         "sk-ant-A1-",
         "eyJ-",
         "eyJaaaaaaaaa.eyJ-",

@@ -393,6 +393,10 @@ fn block(text: &Text<'_>, at: usize, proof: &Proof) -> Option<Range<usize>> {
     if indent == 0 {
         return None;
     }
+    let seen = text.class_end(value, MAX_JUDGED_LEN, |byte| !matches!(byte, b'\n' | b'\r'));
+    if !is_secret(text, value..seen, proof) {
+        return None;
+    }
     let mut end = value;
     loop {
         end = text.run_end(end, |byte| !matches!(byte, b'\n' | b'\r'));
@@ -402,7 +406,7 @@ fn block(text: &Text<'_>, at: usize, proof: &Proof) -> Option<Range<usize>> {
         }
         end = next + indent;
     }
-    is_secret(text, value..end, proof).then_some(value..end)
+    Some(value..end)
 }
 
 /// Returns true if a placeholder such as `{password}`, `{{ password }}`, `{:?}` or `<password>` begins at

@@ -133,7 +133,7 @@ pub(super) const FORMATS: &[(&str, &str)] = &[
     ("Telegram", "{n10}:AA{s33}"),
     ("Terraform", "{w14}.atlasv1.{s67}"),
     ("Twilio", "SK{h32}"),
-    ("Typeform", "tfp_{s44}"),
+    ("Typeform", "tfp_{s59}"),
     ("Ubidots", "BBFF-{w30}"),
     ("Vault", "hvs.{s95}"),
     ("Vault, older", "s.{w24}"),

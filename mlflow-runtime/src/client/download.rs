@@ -18,6 +18,9 @@ use crate::os::new_file::NewFile;
 use crate::store::{ClientError, check_path_inside};
 use crate::sync::lock;
 
+/// Longest path of an artifact, in bytes. A server that lists a folder in each folder for ever ends there.
+const MAX_PATH_BYTES: usize = 4096;
+
 /// Number of files that are downloaded at the same time.
 const MAX_PARALLEL_FILES: usize = 8;
 
@@ -215,6 +218,11 @@ async fn list_files(
     while let Some(folder) = folders.pop() {
         for entry in list_folder(connection, place, &folder).await? {
             check_path_inside(&entry.path)?;
+            // Some servers list a file as its own entry.
+            if entry.path == folder && !entry.is_dir {
+                continue;
+            }
+            check_is_entry(&entry.path, &folder)?;
             if entry.is_dir {
                 folders.push(entry.path);
             } else {
@@ -223,6 +231,23 @@ async fn list_files(
         }
     }
     Ok(files)
+}
+
+/// Checks that a path names an entry of the folder. A server that lists other paths could have files written beside what was
+/// asked for, or have its listing never end.
+fn check_is_entry(path: &str, folder: &str) -> Result<(), ClientError> {
+    let inside = match folder {
+        "" => Some(path),
+        folder => path
+            .strip_prefix(folder)
+            .and_then(|rest| rest.strip_prefix('/')),
+    };
+    if inside.is_some_and(|name| !name.is_empty()) && path.len() <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    Err(ClientError::unsupported(format!(
+        "the server lists `{path}` in the folder `{folder}` of the artifacts, where it is not"
+    )))
 }
 
 /// Returns the files and folders in a folder of a place, by their paths inside of the place.

@@ -4,14 +4,15 @@
 //!
 //! Explicit values take precedence over the environment, and the environment over MLflow's credentials file.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use super::resolver::Resolver;
 use crate::config::Config;
 use crate::config::credentials_file::CredentialsFile;
 use crate::config::destination::Destination;
-use crate::env_vars::parse_flag;
+use crate::env_vars::{parse_flag, unusable};
 use crate::secret::Secret;
+use crate::warnings::UserWarning;
 
 /// Server settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
@@ -140,7 +141,7 @@ impl Config {
     ///
     /// A server that was started without `--serve-artifacts` names a directory for the artifacts of each run. A server on
     /// this machine may name any. From another machine, that would let whoever runs the server write files here, so artifacts
-    /// for any other directory wait in the journal, with one line that says so. The path should be absolute.
+    /// for any other directory wait in the journal, with one line that says so. A path that is not absolute is ignored, with a warning.
     ///
     /// ```
     /// let config = mlflow::Config::new().local_artifacts_dir("/shared/mlflow/artifacts");
@@ -217,14 +218,30 @@ impl ServerOptions {
                 .variable(line)
                 .or_unset(),
             local_artifacts_dir: resolver
-                .choose("MLFLOW_LOCAL_ARTIFACTS_DIR")
-                .configured(local_artifacts_dir)
-                .variable(path)
+                .choose(LOCAL_ARTIFACTS_DIR)
+                .configured_as(local_artifacts_dir, absolute_directory)
+                .variable(|value| absolute_directory(value.into()))
                 .or_unset(),
         }
     }
 }
 
+/// Returns the directory, or a warning if its path is not absolute: a relative one would mean another directory in each working
+/// directory, and an empty one all of them.
+fn absolute_directory(path: PathBuf) -> Result<PathBuf, UserWarning> {
+    let is_plain = path.components().all(|part| part != Component::ParentDir);
+    if path.is_absolute() && is_plain {
+        return Ok(path);
+    }
+    let expected = "the absolute path of a directory, without `..`";
+    Err(unusable(
+        LOCAL_ARTIFACTS_DIR,
+        &path.to_string_lossy(),
+        expected,
+    ))
+}
+
+const LOCAL_ARTIFACTS_DIR: &str = "MLFLOW_LOCAL_ARTIFACTS_DIR";
 const INSECURE_TLS: &str = "MLFLOW_TRACKING_INSECURE_TLS";
 
 /// Returns `text` without the line breaks at its end. The content of a file that was read into a variable

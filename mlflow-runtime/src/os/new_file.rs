@@ -16,11 +16,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use uuid::Uuid;
 
 /// Beginning and end of the name of a draft.
 pub(crate) const DRAFT_NAME: (&str, &str) = (".mlflow-runtime-", ".tmp");
+
+/// Errors of file systems that cannot sync a folder.
+const UNSUPPORTED: [Errno; 4] = [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS];
 
 /// File below a directory that is being written.
 pub(crate) struct NewFile {
@@ -64,7 +67,12 @@ impl NewFile {
         let draft = format!("{prefix}{}{suffix}", Uuid::new_v4().simple());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o664);
-        let file = File::from(openat(&folder, &draft, flags, mode)?);
+        let file = openat(&folder, &draft, flags, mode).map_err(|error| match error {
+            // A request that was sent twice has made the draft: the next attempt has another name.
+            Errno::EXIST => io::ErrorKind::Interrupted.into(),
+            error => io::Error::from(error),
+        })?;
+        let file = File::from(file);
         Ok(Self {
             folder,
             changed_folders,
@@ -89,13 +97,22 @@ impl NewFile {
 
     /// Gives the file its name when its bytes are on the device, and returns when the name is, too.
     pub(crate) fn publish_synced(mut self) -> io::Result<()> {
-        self.file.sync_all()?;
+        match self.file.sync_all() {
+            // Not every file system can sync a file.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) => {}
+            synced => synced?,
+        }
         renameat(&self.folder, &self.draft, &self.folder, &*self.name)?;
         self.is_published = true;
         for folder in self.changed_folders.iter().chain([&self.folder]) {
-            match fsync(folder) {
+            match retry_on_intr(|| fsync(folder)) {
                 // Not every file system can sync a folder.
-                Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => {}
+                Ok(()) => {}
+                Err(error) if UNSUPPORTED.contains(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -131,13 +148,22 @@ fn open_folder(
     flags: OFlags,
     changed_folders: &mut Vec<OwnedFd>,
 ) -> io::Result<OwnedFd> {
-    let is_new = match mkdirat(&parent, name, Mode::from_raw_mode(0o775)) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
-        Err(error) => return Err(error.into()),
-    };
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags;
-    let folder = openat(&parent, name, flags, Mode::empty()).map_err(|error| {
+    let open = || retry_on_intr(|| openat(&parent, name, flags, Mode::empty()));
+    let mut is_new = false;
+    let opened = match open() {
+        // Network file systems may refuse to make a folder that exists with another error, so it is opened first.
+        Err(Errno::NOENT) => {
+            is_new = match mkdirat(&parent, name, Mode::from_raw_mode(0o775)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error.into()),
+            };
+            open()
+        }
+        opened => opened,
+    };
+    let folder = opened.map_err(|error| {
         let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
         let is_link = found.is_ok_and(|found| {
             rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Symlink

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use mlflow_rules::{Edge, REDACTED, is_secret_name, mask};
+use mlflow_rules::{Edge, REDACTED, is_secret_value, mask};
 
 use super::checkpoint_retention::CheckpointRetention;
 use super::chunk_series::ChunkSeries;
@@ -77,7 +77,7 @@ fn masked_text(text: &Text) -> Cow<'_, str> {
 
 fn masked_values(values: &[(String, Text)]) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     let masked = values.iter().map(|(key, value)| {
-        let shown = if is_secret_name(key) {
+        let shown = if is_secret_value(key, &value.text) {
             REDACTED.into()
         } else {
             masked_text(value)

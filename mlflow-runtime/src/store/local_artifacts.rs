@@ -348,12 +348,14 @@ fn read_error(path: &Path, error: io::Error) -> ClientError {
     ClientError::local_file(format!("cannot read {}: {error}", path.display()), error)
 }
 
-/// Removes a folder and the folders in it, if there is no file in any of them.
+/// Removes a folder and the folders in it, if there is no file in any of them but drafts that killed processes have left.
 fn remove_empty_folders(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             remove_empty_folders(&entry.path())?;
+        } else if entry.file_name().to_str().is_some_and(is_draft) {
+            fs::remove_file(entry.path())?;
         }
     }
     fs::remove_dir(folder)

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Mutex;
 
-use mlflow_rules::{Edge, REDACTED, is_secret_name};
+use mlflow_rules::{Edge, REDACTED, is_secret_value};
 
 use crate::capture::{Text, TextEnd};
 use crate::journal::record::{Event, RunStart};
@@ -232,7 +232,7 @@ impl Sanitizer {
         value: &str,
         max: usize,
     ) -> Option<String> {
-        if value.is_empty() || value == REDACTED || !is_secret_name(key) {
+        if value.is_empty() || value == REDACTED || !is_secret_value(key, value) {
             return self.sanitize_text(kind, key, value, max);
         }
         self.warn_once(

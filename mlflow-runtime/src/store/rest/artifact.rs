@@ -352,6 +352,18 @@ async fn put_by_proxy(
 /// the directory lies below the one that the user has named. Any other server could have files written or read anywhere.
 pub(super) fn is_permitted(http: &HttpClient, root: &Path) -> bool {
     let is_plain = { root.components() }.all(|part| part != Component::ParentDir);
-    let is_named = { http.local_artifacts_dir() }.is_some_and(|named| root.starts_with(named));
+    let is_named = { http.local_artifacts_dir() }.is_some_and(|named| lies_below(root, named));
     is_plain && (http::is_loopback(http.base_url()) || is_named)
+}
+
+/// Returns true if a directory lies below another one, also once the symbolic links of both are resolved: whoever may write
+/// to the file system of the server may make links in it.
+fn lies_below(directory: &Path, base: &Path) -> bool {
+    let existing = directory.ancestors().find(|path| path.exists());
+    let resolved =
+        (base.canonicalize().ok()).zip(existing.and_then(|path| path.canonicalize().ok()));
+    // What is missing is made below the base.
+    let is_inside = resolved
+        .is_none_or(|(base, existing)| existing.starts_with(&base) || base.starts_with(&existing));
+    is_inside && directory.starts_with(base)
 }

@@ -488,7 +488,8 @@ pub(super) fn is_loopback(server: &Url) -> bool {
     let host = server.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     // `127.example.com` is the name of another machine.
-    host == "localhost" || { address.parse() }.is_ok_and(|address: IpAddr| address.is_loopback())
+    let is_here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    host == "localhost" || address.parse().is_ok_and(is_here)
 }
 
 pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
@@ -662,6 +663,7 @@ mod tests {
             ("http://127.0.0.1:5000", true),
             ("http://127.1.2.3", true),
             ("http://[::1]:5000", true),
+            ("http://0.0.0.0:5000", true),
             ("http://127.example.com", false),
             ("http://localhost.example.com", false),
             ("http://127.0.0.1.example.com", false),

@@ -4,7 +4,8 @@
 //!
 //! 1. A redirect is followed only if it keeps method and body (307, 308). Otherwise a POST would arrive as an empty GET.
 //! 2. What goes to the tracking server goes to no other: neither the credentials, nor the workspace, nor the values. A
-//!    redirect stays at the server's host and port, or leads from `http` to `https` at the same host.
+//!    redirect stays at the server's scheme, host and port. The credentials and certificates that are configured are those of
+//!    that address, so one that leads from `http` to `https` is left to the user, too, who gets the address to set.
 //! 3. An upload to a bucket holds nothing but what the server has signed. A bucket may redirect it to another host, but never
 //!    from an encrypted connection to an unencrypted one.
 
@@ -26,10 +27,7 @@ impl Receiver {
     fn may_redirect(self, from: &Url, to: &Url) -> bool {
         let is_encrypted = |url: &Url| url.scheme() == "https";
         match self {
-            Self::TrackingServer => {
-                let is_upgrade = from.scheme() == "http" && is_encrypted(to);
-                to.origin() == from.origin() || is_upgrade && to.host() == from.host()
-            }
+            Self::TrackingServer => to.origin() == from.origin(),
             Self::Bucket => is_encrypted(to) || to.scheme() == "http" && !is_encrypted(from),
         }
     }
@@ -80,8 +78,8 @@ mod tests {
         for (from, to, of_server, of_bucket) in [
             ("http://a/x", "http://a/y", true, true),
             ("http://a:5000/x", "http://a:5000/y?z", true, true),
-            ("http://a/x", "https://a/x", true, true),
-            ("http://a:5000/x", "https://a:5443/x", true, true),
+            ("http://a/x", "https://a/x", false, true),
+            ("http://a:5000/x", "https://a:5443/x", false, true),
             ("https://a/x", "https://a:443/y", true, true),
             ("https://a/x", "http://a/x", false, false),
             ("https://a/x", "https://b/x", false, true),
