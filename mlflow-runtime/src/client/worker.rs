@@ -171,9 +171,8 @@ impl Worker {
 
 /// Runs the jobs of a client until the client is dropped.
 fn serve(settings: &Settings, mut jobs: UnboundedReceiver<Job>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = fork::without_fork(|| builder.enable_all().build());
     // Without a runtime, the dropped jobs tell the callers that there is no answer.
     let Ok(runtime) = runtime else { return };
     let connection = open(settings);

@@ -19,11 +19,25 @@ pub(crate) fn register_exit_hook(hook: extern "C" fn()) -> bool {
     unsafe { libc::atexit(hook) == 0 }
 }
 
-/// Registers `hook` with the C library, which calls it in every child that this process makes by `fork`,
-/// before `fork` returns there. `hook` may only do what is async-signal-safe. Returns true on success.
-pub(crate) fn register_fork_child_hook(hook: extern "C" fn()) -> bool {
-    // SAFETY: as in `register_exit_hook`. The caller ensures that `hook` does only what is async-signal-safe.
-    unsafe { libc::pthread_atfork(None, None, Some(hook)) == 0 }
+/// Hooks that the C library calls around every `fork` of this process. They may only do what is async-signal-safe.
+pub(crate) struct ForkHooks {
+    /// Called before the fork.
+    pub(crate) prepare: extern "C" fn(),
+    /// Called behind the fork, in the process that has forked.
+    pub(crate) parent: extern "C" fn(),
+    /// Called in the child, before `fork` returns there.
+    pub(crate) child: extern "C" fn(),
+}
+
+/// Registers hooks with the C library. Returns true on success.
+pub(crate) fn register_fork_hooks(hooks: &ForkHooks) -> bool {
+    let ForkHooks {
+        prepare,
+        parent,
+        child,
+    } = *hooks;
+    // SAFETY: as in `register_exit_hook`. The caller ensures that the hooks do only what is async-signal-safe.
+    unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) == 0 }
 }
 
 /// Closes a descriptor in a child made by `fork`. The object that owns the descriptor must never be dropped

@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::thread;
 
 use super::{ActiveRun, Run};
-use crate::capture::Text;
+use mlflow_rules::{REDACTED, is_secret_value};
+
+use crate::capture::{Text, TextEnd};
 use crate::model::{ExperimentRef, limits};
 use crate::run::callsite::Callsite;
 use crate::run::current_run::Context;
@@ -111,6 +113,22 @@ impl Drop for UnstartedWarning {
     }
 }
 
+/// Returns the value, or `[redacted]` if its name is a secret's.
+fn redact_by_name(kind: &str, key: &str, value: Text) -> Text {
+    if value.text.is_empty() || !is_secret_value(key, &value.text) {
+        return value;
+    }
+    if global::is_enabled() {
+        warn_user(format_args!(
+            "{kind} {key:?}: its value is logged as {REDACTED}, because this is the name of a secret; a value that is none needs another name"
+        ));
+    }
+    Text {
+        text: REDACTED.to_owned(),
+        end: TextEnd::Complete,
+    }
+}
+
 impl RunBuilder {
     /// Sets the name of the run's experiment, which is created if it does not exist. Default: the experiment
     /// of the parent run, if the run is [`nested`](Self::nested) and there is one, else the experiment of the
@@ -152,8 +170,12 @@ impl RunBuilder {
     /// # assert_eq!(fake.runs()[0].tags["dataset"], "wine");
     /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        let value = Text::from_value(limits::TAG_VALUE_CHARS, &value);
-        self.options.tags.push((key.into(), value));
+        let (key, value) = (
+            key.into(),
+            Text::from_value(limits::TAG_VALUE_CHARS, &value),
+        );
+        let value = redact_by_name("tag", &key, value);
+        self.options.tags.push((key, value));
         self
     }
 
@@ -167,8 +189,12 @@ impl RunBuilder {
     /// # fake.assert_param("alpha", "0.5");
     /// ```
     pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        let value = Text::from_value(limits::PARAM_VALUE_CHARS, &value);
-        self.options.params.push((key.into(), value));
+        let (key, value) = (
+            key.into(),
+            Text::from_value(limits::PARAM_VALUE_CHARS, &value),
+        );
+        let value = redact_by_name("param", &key, value);
+        self.options.params.push((key, value));
         self
     }
 

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::config::destination::Destination;
 use crate::journal::Journal;
 use crate::journal::wakeup::{STORE_BUFFER_DRAIN, Sleeper};
-use crate::os::hooks;
+use crate::os::{fork, hooks};
 use crate::shipper::availability::{FailureContext, StoreAvailability};
 use crate::shipper::failure_scope::RetryReason;
 use crate::shipper::orphan_scan::OrphanScan;
@@ -112,10 +112,8 @@ impl Worker {
         self.journal.start_sync_thread();
         // `ulimit -f` must make a write to the store's file fail instead of ending the process.
         hooks::block_signal_on_thread(libc::SIGXFSZ);
-        match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        match fork::without_fork(|| builder.enable_all().build()) {
             Ok(runtime) => runtime.block_on(self.open_and_ship()),
             Err(error) => {
                 tracing::warn!(target: "mlflow", %error, "the I/O driver of the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");

@@ -134,7 +134,8 @@
 /// An argument or field whose name contains a secret word (`password`, `token`, `api_key`, …) is logged as
 /// `[redacted]`, also in the output of a derived `Debug`. Only whole words count: `max_tokens` is no secret,
 /// while `apiKey2` is one. In a pattern (`Login { password: p, .. }`) the name of the field counts, too. To
-/// log such a value nevertheless, name the value in the attribute: `params(api_token = …)`.
+/// log such a value nevertheless, name the value in the attribute: `params(api_token = …)`. A param or tag that is logged
+/// by hand follows the same rule, and a value that is no secret needs another name there.
 ///
 /// A word beside the secret word may say that the value is something else: `eos_token` and `password_length` are no secrets.
 ///
@@ -147,7 +148,7 @@
 /// the first key whose value was masked.
 ///
 /// A credential of an unknown format without a name (a password in a sentence) cannot be distinguished from
-/// other text: exclude such an argument with `skip` or `redact`. Artifacts, keys of metrics, and the names of the
+/// other text: exclude such an argument with `skip` or `redact`. The contents of artifacts, and the names of the
 /// experiment and of a registered model are not masked.
 ///
 /// ```

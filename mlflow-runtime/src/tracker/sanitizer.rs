@@ -145,9 +145,18 @@ impl Sanitizer {
         match event {
             Event::Start(start) => Event::Start(self.sanitize_start(start)),
             Event::Param(param) => {
-                Event::Param(Cow::Owned(self.sanitize_param(param.into_owned())))
+                let Param { key, value } = param.into_owned();
+                let value = self.redact_by_name("param", &key, &value).unwrap_or(value);
+                Event::Param(Cow::Owned(self.sanitize_param(Param { key, value })))
             }
-            Event::Tag(tag) => Event::Tag(self.sanitize_tag(tag)),
+            Event::Tag(tag) => {
+                let redacted = self.redact_by_name("tag", &tag.key, &tag.value);
+                let tag = redacted.map_or(tag.clone(), |value| {
+                    let key = tag.key.clone();
+                    Cow::Owned(Tag { key, value })
+                });
+                Event::Tag(self.sanitize_tag(tag))
+            }
             Event::Artifact { .. } | Event::End { .. } => event,
         }
     }
@@ -178,7 +187,7 @@ impl Sanitizer {
             .sanitize_key(&self.param_names, "param", &param.key)
             .unwrap_or(param.key);
         let value = self
-            .sanitize_value("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
+            .sanitize_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
             .unwrap_or(param.value);
         Param { key, value }
     }
@@ -186,7 +195,7 @@ impl Sanitizer {
     fn sanitize_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
         let masked = self.sanitize_key(&self.tag_names, "tag", &tag.key);
         let key = masked.as_deref().unwrap_or(&tag.key);
-        let value = self.sanitize_value("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
+        let value = self.sanitize_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
         if masked.is_none() && value.is_none() {
             return tag;
         }
@@ -223,17 +232,11 @@ impl Sanitizer {
         Some(masked)
     }
 
-    /// Returns the value of a param or tag, sanitized: that of a secret's name is masked as a whole. Returns `None` if the
-    /// value may stay as it is.
-    fn sanitize_value(
-        &self,
-        kind: &'static str,
-        key: &str,
-        value: &str,
-        max: usize,
-    ) -> Option<String> {
+    /// Returns the replacement for the value of a param or tag that is logged by hand, if its name is a secret's. What the
+    /// attribute names explicitly is logged as it is, see [`tracked`](macro@crate::tracked#secrets).
+    fn redact_by_name(&self, kind: &'static str, key: &str, value: &str) -> Option<String> {
         if value.is_empty() || value == REDACTED || !is_secret_value(key, value) {
-            return self.sanitize_text(kind, key, value, max);
+            return None;
         }
         self.warn_once(
             kind,

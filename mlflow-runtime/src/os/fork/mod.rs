@@ -17,8 +17,8 @@
 //! [`OnceBox`](once_cell::race::OnceBox), for which no thread waits. A value that a child needs from its
 //! parent is an [`InheritedValue`].
 //!
-//! Not covered are locks outside of this crate, i.e. of the standard library (its stderr, the panic hook) and
-//! of a subscriber, and the locks of a [fake](crate::testing) to which another thread logs at the moment of
+//! Statics of other crates that are filled once are filled [`without_fork`]: those of tokio, when a runtime is built. Not
+//! covered are locks outside of this crate, i.e. of the standard library (its stderr, the panic hook) and of a subscriber, and the locks of a [fake](crate::testing) to which another thread logs at the moment of
 //! the fork.
 
 mod inherited_value;
@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 pub(crate) use inherited_value::InheritedValue;
 pub(crate) use per_process::PerProcess;
 
-use super::hooks::{close_in_child, register_fork_child_hook};
+use super::hooks::{ForkHooks, close_in_child, register_fork_hooks};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
@@ -94,15 +94,68 @@ fn install() {
             break;
         }
     }
-    let installed = register_fork_child_hook(reset_in_child);
+    let installed = register_fork_hooks(&ForkHooks {
+        prepare: prepare_fork,
+        parent: end_fork,
+        child: reset_in_child,
+    });
     INSTALLED.store(DONE, Ordering::Release);
     if !installed {
         tracing::warn!(target: "mlflow", "forks cannot be detected; a child process that continues without exec must not use tracking");
     }
 }
 
+/// Number of threads that fork at this moment.
+static FORKING: AtomicU32 = AtomicU32::new(0);
+/// Number of threads that are inside of [`without_fork`].
+static FORK_DELAYS: AtomicU32 = AtomicU32::new(0);
+/// Number of times that a fork looks whether all threads have left [`without_fork`], before it goes on all the same.
+const MAX_FORK_DELAY_LOOKS: u32 = 100_000;
+
+/// Calls `build`, and lets no thread fork meanwhile. `build` fills statics of other crates: a child that was forked in the
+/// middle would wait for them for ever. It takes far less than a millisecond, and does not fork.
+pub(crate) fn without_fork<R>(build: impl FnOnce() -> R) -> R {
+    struct Delay;
+    impl Drop for Delay {
+        fn drop(&mut self) {
+            // In a child, the number was reset.
+            let _ = FORK_DELAYS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |delays| {
+                delays.checked_sub(1)
+            });
+        }
+    }
+    loop {
+        FORK_DELAYS.fetch_add(1, Ordering::SeqCst);
+        let delay = Delay;
+        if FORKING.load(Ordering::SeqCst) == 0 {
+            let built = build();
+            drop(delay);
+            return built;
+        }
+        drop(delay);
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until no thread is inside of [`without_fork`]. Async-signal-safe: only atomics and `sched_yield` are used.
+extern "C" fn prepare_fork() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    for _ in 0..MAX_FORK_DELAY_LOOKS {
+        if FORK_DELAYS.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+extern "C" fn end_fork() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
 /// Updates the state in a new child. Async-signal-safe: only atomics and `close` are used.
 extern "C" fn reset_in_child() {
+    FORKING.store(0, Ordering::SeqCst);
+    FORK_DELAYS.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     WAS_PARENT_TRACKING.fetch_or(
         IS_TRACKING.swap(false, Ordering::Relaxed),

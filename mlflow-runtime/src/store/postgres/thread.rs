@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::thread;
 
+use crate::os::fork;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -87,7 +88,8 @@ impl SessionThread {
 
 /// Does the work that arrives, until the store is dropped.
 fn serve(settings: SessionSettings, mut jobs: UnboundedReceiver<Job>) {
-    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
+    let Ok(runtime) = fork::without_fork(|| Builder::new_current_thread().enable_all().build())
+    else {
         return;
     };
     let mut session = Session::new(settings);
