@@ -6,14 +6,13 @@ use std::fmt::Display;
 use std::thread;
 
 use super::{ActiveRun, Run};
-use mlflow_rules::{REDACTED, is_secret_value};
-
-use crate::capture::{Text, TextEnd};
+use crate::capture::Text;
 use crate::model::{ExperimentRef, limits};
 use crate::run::callsite::Callsite;
 use crate::run::current_run::Context;
 use crate::run::start::RunOptions;
 use crate::tracker::global;
+use crate::tracker::sanitizer::redact_by_name;
 use crate::warnings::warn_user;
 
 /// Returns the builder of a run that is started by hand. To make every call of a function a run, use
@@ -113,20 +112,13 @@ impl Drop for UnstartedWarning {
     }
 }
 
-/// Returns the value, or `[redacted]` if its name is a secret's.
-fn redact_by_name(kind: &str, key: &str, value: Text) -> Text {
-    if value.text.is_empty() || !is_secret_value(key, &value.text) {
-        return value;
-    }
+/// Returns the value as text, redacted if its name is a secret's. A builder that logs nothing warns of nothing.
+fn render_value(kind: &str, key: &str, max_chars: usize, value: &impl Display) -> Text {
+    let mut value = Text::from_value(max_chars, value);
     if global::is_enabled() {
-        warn_user(format_args!(
-            "{kind} {key:?}: its value is logged as {REDACTED}, because this is the name of a secret; a value that is none needs another name"
-        ));
+        redact_by_name(kind, key, &mut value.text);
     }
-    Text {
-        text: REDACTED.to_owned(),
-        end: TextEnd::Complete,
-    }
+    value
 }
 
 impl RunBuilder {
@@ -170,11 +162,8 @@ impl RunBuilder {
     /// # assert_eq!(fake.runs()[0].tags["dataset"], "wine");
     /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        let (key, value) = (
-            key.into(),
-            Text::from_value(limits::TAG_VALUE_CHARS, &value),
-        );
-        let value = redact_by_name("tag", &key, value);
+        let key = key.into();
+        let value = render_value("tag", &key, limits::TAG_VALUE_CHARS, &value);
         self.options.tags.push((key, value));
         self
     }
@@ -189,11 +178,8 @@ impl RunBuilder {
     /// # fake.assert_param("alpha", "0.5");
     /// ```
     pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        let (key, value) = (
-            key.into(),
-            Text::from_value(limits::PARAM_VALUE_CHARS, &value),
-        );
-        let value = redact_by_name("param", &key, value);
+        let key = key.into();
+        let value = render_value("param", &key, limits::PARAM_VALUE_CHARS, &value);
         self.options.params.push((key, value));
         self
     }

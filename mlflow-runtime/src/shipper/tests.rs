@@ -238,6 +238,32 @@ fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
+/// Regression: a reading that had begun before a segment was closed delivered a point that its thread then appended to another
+/// segment, too.
+#[test]
+fn a_segment_that_is_being_closed_is_read_when_its_end_is_known() {
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
+    let store = MemoryStore::new();
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 1000);
+    set_state(&journal, "new");
+    let segment = journal.segments().remove(0);
+    segment.close();
+    ship(&mut live, &store, 1000);
+    assert!(
+        !store.runs()[0].tags.contains_key("state"),
+        "its end is not known"
+    );
+    segment.seal_closed();
+    ship(&mut live, &store, 1000);
+    assert_eq!(store.runs()[0].tags["state"], "new");
+    release_thread(&journal);
+    drop((live, journal));
+    let _ = fs::remove_dir_all(folder);
+}
+
 /// Waits until the orphaned journal can be locked: the sync thread may still hold it for a moment.
 fn left_behind(folder: &Path) -> Directory {
     let begun = Instant::now();

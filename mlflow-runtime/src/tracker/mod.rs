@@ -16,7 +16,7 @@ pub(crate) mod recover;
 pub(crate) mod resend;
 mod run_registry;
 mod runless_values;
-mod sanitizer;
+pub(crate) mod sanitizer;
 mod upload_line;
 
 use std::cell::Cell;

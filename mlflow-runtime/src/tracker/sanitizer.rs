@@ -29,6 +29,23 @@ pub(crate) struct Sanitizer {
     tag_names: KeyNames,
 }
 
+/// Returns true if the value of a param or tag that is logged by hand is redacted because of its name.
+fn is_redacted_by_name(key: &str, value: &str) -> bool {
+    !value.is_empty() && value != REDACTED && is_secret_value(key, value)
+}
+
+/// Redacts the value of a param or tag that is logged by hand, if its name is a secret's, with one warning for each key. What
+/// the attribute names explicitly is logged as it is, see [`tracked`](macro@crate::tracked#secrets).
+pub(crate) fn redact_by_name(kind: &str, key: &str, value: &mut String) {
+    if !is_redacted_by_name(key, value) {
+        return;
+    }
+    REDACTED.clone_into(value);
+    warnings::warn_user(format_args!(
+        "{kind} {key:?}: its value is logged as {REDACTED}, because this is the name of a secret; a value that is none needs another name"
+    ));
+}
+
 impl Sanitizer {
     /// Logs a warning, once for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
@@ -145,16 +162,15 @@ impl Sanitizer {
         match event {
             Event::Start(start) => Event::Start(self.sanitize_start(start)),
             Event::Param(param) => {
-                let Param { key, value } = param.into_owned();
-                let value = self.redact_by_name("param", &key, &value).unwrap_or(value);
-                Event::Param(Cow::Owned(self.sanitize_param(Param { key, value })))
+                let mut param = param.into_owned();
+                redact_by_name("param", &param.key, &mut param.value);
+                Event::Param(Cow::Owned(self.sanitize_param(param)))
             }
-            Event::Tag(tag) => {
-                let redacted = self.redact_by_name("tag", &tag.key, &tag.value);
-                let tag = redacted.map_or(tag.clone(), |value| {
-                    let key = tag.key.clone();
-                    Cow::Owned(Tag { key, value })
-                });
+            Event::Tag(mut tag) => {
+                if is_redacted_by_name(&tag.key, &tag.value) {
+                    let Tag { key, value } = tag.to_mut();
+                    redact_by_name("tag", key, value);
+                }
                 Event::Tag(self.sanitize_tag(tag))
             }
             Event::Artifact { .. } | Event::End { .. } => event,
@@ -230,22 +246,6 @@ impl Sanitizer {
         let masked = mask_key(key)?;
         self.warn_masked(kind, &masked, "a credential");
         Some(masked)
-    }
-
-    /// Returns the replacement for the value of a param or tag that is logged by hand, if its name is a secret's. What the
-    /// attribute names explicitly is logged as it is, see [`tracked`](macro@crate::tracked#secrets).
-    fn redact_by_name(&self, kind: &'static str, key: &str, value: &str) -> Option<String> {
-        if value.is_empty() || value == REDACTED || !is_secret_value(key, value) {
-            return None;
-        }
-        self.warn_once(
-            kind,
-            key,
-            format_args!(
-                "its value is logged as {REDACTED}, because this is the name of a secret; a value that is none needs another name"
-            ),
-        );
-        Some(REDACTED.to_owned())
     }
 
     /// Returns the text masked, cut to `max` characters and without NUL. Returns `None` if the text may stay

@@ -227,13 +227,13 @@ impl Segment {
 
     /// Begins to seal the segment for its writer, which may be appending at this moment. [`STORE_DELAY`] later,
     /// [`seal_closed`](Self::seal_closed) ends it.
-    pub(in crate::journal) fn close(&self) {
+    pub(crate) fn close(&self) {
         announce_close(&*self.state, CLOSED);
     }
 
     /// Seals a closed segment. What has been appended by now belongs to it. A segment that cannot be read now stays closed,
     /// and its writer seals it when the writer logs again or ends.
-    pub(in crate::journal) fn seal_closed(&self) {
+    pub(crate) fn seal_closed(&self) {
         if self.final_extent.get().is_none() {
             let Ok(bytes) = self.read() else { return };
             // The writer may have decided meanwhile.

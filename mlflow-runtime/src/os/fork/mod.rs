@@ -109,38 +109,41 @@ fn install() {
 static FORKING: AtomicU32 = AtomicU32::new(0);
 /// Number of threads that are inside of [`without_fork`].
 static FORK_DELAYS: AtomicU32 = AtomicU32::new(0);
-/// Number of times that a fork looks whether all threads have left [`without_fork`], before it goes on all the same.
-const MAX_FORK_DELAY_LOOKS: u32 = 100_000;
+/// Number of times that a fork and [`without_fork`] look for each other before they go on all the same: neither may hang. Some
+/// tens of milliseconds.
+const MAX_LOOKS: u32 = 100_000;
 
 /// Calls `build`, and lets no thread fork meanwhile. `build` fills statics of other crates: a child that was forked in the
 /// middle would wait for them for ever. It takes far less than a millisecond, and does not fork.
 pub(crate) fn without_fork<R>(build: impl FnOnce() -> R) -> R {
+    /// One of [`FORK_DELAYS`], until it is dropped, also by a panic.
     struct Delay;
     impl Drop for Delay {
         fn drop(&mut self) {
-            // In a child, the number was reset.
-            let _ = FORK_DELAYS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |delays| {
-                delays.checked_sub(1)
-            });
+            decrement(&FORK_DELAYS);
         }
     }
-    loop {
+    for _ in 0..MAX_LOOKS {
         FORK_DELAYS.fetch_add(1, Ordering::SeqCst);
         let delay = Delay;
         if FORKING.load(Ordering::SeqCst) == 0 {
-            let built = build();
-            drop(delay);
-            return built;
+            return build();
         }
         drop(delay);
         std::thread::yield_now();
     }
+    build()
+}
+
+/// Lowers a number that a child may have reset meanwhile, or whose counting began in the middle.
+fn decrement(number: &AtomicU32) {
+    let _ = number.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| now.checked_sub(1));
 }
 
 /// Waits until no thread is inside of [`without_fork`]. Async-signal-safe: only atomics and `sched_yield` are used.
 extern "C" fn prepare_fork() {
     FORKING.fetch_add(1, Ordering::SeqCst);
-    for _ in 0..MAX_FORK_DELAY_LOOKS {
+    for _ in 0..MAX_LOOKS {
         if FORK_DELAYS.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -149,7 +152,7 @@ extern "C" fn prepare_fork() {
 }
 
 extern "C" fn end_fork() {
-    FORKING.fetch_sub(1, Ordering::SeqCst);
+    decrement(&FORKING);
 }
 
 /// Updates the state in a new child. Async-signal-safe: only atomics and `close` are used.
@@ -221,5 +224,53 @@ impl Drop for CloseOnForkFile {
             )
             .is_ok()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::determinism::FORK_LOCK;
+    use crate::sync::ignore_poison;
+
+    /// Found in a test of forks under load: a child waited for ever for a static of tokio that a thread of its parent was filling.
+    #[test]
+    fn a_fork_waits_until_the_statics_of_other_crates_are_filled() {
+        let _no_forks = ignore_poison(FORK_LOCK.write());
+        let (enter, entered) = mpsc::channel();
+        let (fill, filled) = mpsc::channel();
+        let is_filled = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                without_fork(|| {
+                    enter.send(()).expect("the test waits");
+                    filled.recv().expect("the test goes on");
+                    is_filled.store(true, Ordering::SeqCst);
+                });
+            });
+            entered.recv().expect("it begins");
+            let forking = scope.spawn(move || {
+                prepare_fork();
+                let seen = is_filled.load(Ordering::SeqCst);
+                end_fork();
+                seen
+            });
+            while FORKING.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            fill.send(()).expect("it waits");
+            assert!(forking.join().expect("no panic"), "the fork did not wait");
+        });
+    }
+
+    #[test]
+    fn an_end_of_a_fork_whose_beginning_was_not_counted_hangs_nothing() {
+        let _no_forks = ignore_poison(FORK_LOCK.write());
+        end_fork();
+        assert_eq!(without_fork(|| 7), 7);
+        assert_eq!(FORKING.load(Ordering::SeqCst), 0);
     }
 }
