@@ -27,7 +27,7 @@ mod key;
 mod secret_name;
 mod url;
 
-pub use credential::{Edge, Masked, mask};
+pub use credential::{Edge, Masked, add_secret_finder, credential_ranges, mask};
 pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
 pub use secret_name::{is_secret_name, is_secret_value};

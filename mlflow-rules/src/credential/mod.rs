@@ -19,6 +19,7 @@
 //! | private key | `-----BEGIN … PRIVATE KEY-----`: RFC 7468 | [`mod@private_key`] |
 //! | user and password in a URL, webhook | `scheme://user:password@`: RFC 3986, 3.2.1; the hosts of webhooks | [`mod@url_secret`] |
 //! | HTTP credentials | the value after `Authorization: Bearer`, `Basic`, `token`; after `Bearer` alone, if it has a digit | [`mod@http_header`] |
+//! | a secret of the program's own kinds | a function that the program adds | [`mod@custom`] |
 //! | any other secret | a secret's name before it: `password=…`, `"api_key": "…"`, `--token …` | [`mod@assignment`], [`mod@value`], [`mod@judgement`] |
 //!
 //! A credential with a format begins at the start of a word, that is, not directly after an ASCII letter
@@ -26,6 +27,7 @@
 //! secret's name stands before them.
 
 mod assignment;
+mod custom;
 mod format;
 mod http_header;
 mod inner_mark;
@@ -39,6 +41,8 @@ mod url_secret;
 mod value;
 
 use std::ops::Range;
+
+pub use custom::add_secret_finder;
 
 use crate::REDACTED;
 use format::{Trigram, formats_starting_with, may_begin};
@@ -91,25 +95,71 @@ pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
     Some(masked)
 }
 
+/// Returns the ranges of the text in which credentials lie, in bytes and in order, with the styles of a terminal that stand in
+/// them. For a text that is masked in place.
+///
+/// The text is looked at once: what only looks like a credential when another one is gone, [`mask`] alone finds.
+#[must_use]
+pub fn credential_ranges(text: &str) -> Vec<Range<usize>> {
+    let plain = terminal_style::without_styles(text);
+    let (found, _) = find_credentials(&plain, Edge::End);
+    if plain.len() == text.len() {
+        return found;
+    }
+    // Where each kept range begins in the text, and in the text without styles.
+    let mut kept = terminal_style::plain_ranges(text).into_iter();
+    let mut current = kept.next().unwrap_or(0..0);
+    let mut before = 0;
+    let mut place = move |at: usize, is_end: bool| {
+        while at > before + current.len() || !is_end && at == before + current.len() {
+            let Some(next) = kept.next() else { break };
+            before += current.len();
+            current = next;
+        }
+        current.start + (at - before)
+    };
+    { found.into_iter() }
+        .map(|range| place(range.start, false)..place(range.end, true))
+        .collect()
+}
+
 fn mask_once(text: &str, edge: Edge) -> Option<Masked> {
-    if text.len() < MIN_CREDENTIAL_LEN && edge == Edge::End {
+    let (found, kind) = find_credentials(text, edge);
+    if found.is_empty() {
         return None;
     }
-    let mut scan = Scanner::new(text.as_bytes(), edge);
-    let mut next = Some(scan.next_match()?);
-    let kind = next.as_ref().map_or("", |found| found.kind);
     let mut masked = String::with_capacity(text.len());
     let mut kept = 0;
-    while let Some(CredentialMatch { range, .. }) = next {
+    for range in found {
         // A credential begins and ends beside an ASCII character or at an end of the text, so these
         // ranges lie on character boundaries.
         masked.push_str(text.get(kept..range.start).unwrap_or_default());
         masked.push_str(REDACTED);
         kept = range.end;
-        next = scan.next_match();
     }
     masked.push_str(text.get(kept..).unwrap_or_default());
     Some(Masked { text: masked, kind })
+}
+
+/// Returns the ranges of all credentials, in order, and the kind of the first one that is found.
+fn find_credentials(text: &str, edge: Edge) -> (Vec<Range<usize>>, &'static str) {
+    let custom = custom::find(text);
+    let mut kind = "a secret of the program's own kinds";
+    let mut found = Vec::new();
+    if text.len() >= MIN_CREDENTIAL_LEN || edge == Edge::Cut {
+        let mut scan = Scanner::new(text.as_bytes(), edge);
+        while let Some(next) = scan.next_match() {
+            if found.is_empty() {
+                kind = next.kind;
+            }
+            found.push(next.range);
+        }
+    }
+    if !custom.is_empty() {
+        found.extend(custom);
+        found = custom::merge(found);
+    }
+    (found, kind)
 }
 
 struct CredentialMatch {

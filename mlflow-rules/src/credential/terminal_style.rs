@@ -3,35 +3,43 @@
 //! Invariant: only whole sequences are removed, so what is left is text of the program.
 
 use std::borrow::Cow;
+use std::ops::Range;
+
+/// Beginning of a control sequence.
+const INTRODUCER: &str = "\u{1b}[";
 
 /// Returns the text without control sequences, such as colours.
 // Input:  `\u{1b}[3mtoken\u{1b}[0m=x`
 // Output: `token=x`
 pub(super) fn without_styles(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find("\u{1b}[") else {
+    if !text.contains(INTRODUCER) {
         return Cow::Borrowed(text);
-    };
-    let mut plain = String::with_capacity(text.len());
-    let (before, mut rest) = text.split_at(first);
-    plain.push_str(before);
-    while let Some(sequence) = rest.strip_prefix("\u{1b}[") {
-        let behind = sequence.trim_start_matches(|c: char| matches!(c, '\u{20}'..='\u{3f}'));
-        let mut chars = behind.chars();
-        let is_whole = chars
-            .next()
-            .is_some_and(|last| matches!(last, '\u{40}'..='\u{7e}'));
-        let behind = if is_whole {
-            chars.as_str()
-        } else {
-            plain.push_str("\u{1b}[");
-            sequence
-        };
-        let next = behind.find("\u{1b}[").unwrap_or(behind.len());
-        let (kept, others) = behind.split_at(next);
-        plain.push_str(kept);
-        rest = others;
     }
-    Cow::Owned(plain)
+    let kept = plain_ranges(text).into_iter();
+    let kept = kept.map(|range| text.get(range).unwrap_or_default());
+    Cow::Owned(kept.collect())
+}
+
+/// Returns the ranges of the text that are no control sequences, in order.
+pub(super) fn plain_ranges(text: &str) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut from = 0;
+    let mut searched = 0;
+    while let Some(found) = text.get(searched..).and_then(|rest| rest.find(INTRODUCER)) {
+        let start = searched + found;
+        let sequence = text.get(start + INTRODUCER.len()..).unwrap_or_default();
+        let behind = sequence.trim_start_matches(|c: char| matches!(c, '\u{20}'..='\u{3f}'));
+        let last = behind.chars().next();
+        let is_whole = last.is_some_and(|last| matches!(last, '\u{40}'..='\u{7e}'));
+        searched = start + INTRODUCER.len();
+        if is_whole {
+            ranges.push(from..start);
+            searched += sequence.len() - behind.len() + 1;
+            from = searched;
+        }
+    }
+    ranges.push(from..text.len());
+    ranges
 }
 
 #[cfg(test)]

@@ -506,3 +506,29 @@ fn work_grows_with_the_text_and_no_faster() {
         }
     }
 }
+
+#[test]
+fn ranges_are_those_of_the_masked_text() {
+    for (text, expected) in [
+        ("", &[][..]),
+        ("plain", &[]),
+        ("password=hunter2 rows=3", &["hunter2"]),
+        (
+            "a password=hunter2, then\nDB_TOKEN=Zx81kQ9vLm2P",
+            &["hunter2", "Zx81kQ9vLm2P"],
+        ),
+        (
+            "\u{1b}[3mpassword\u{1b}[0m\u{1b}[2m=\u{1b}[0mhunter2 \u{1b}[1mrows\u{1b}[0m=3",
+            &["hunter2"],
+        ),
+        (
+            "password=hun\u{1b}[1mter2 \u{1b}[0mend",
+            &["hun\u{1b}[1mter2"],
+        ),
+        ("日本 password=hunter2 日本", &["hunter2"]),
+    ] {
+        let found = credential_ranges(text).into_iter();
+        let found: Vec<_> = found.map(|range| &text[range]).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+}

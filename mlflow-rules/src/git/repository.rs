@@ -1,7 +1,12 @@
 //! [`Repository`]: the commit of a working tree, and the changes since the commit.
 //!
-//! Invariants: all that can be read from git's files is read without running git. Git is run only
-//! for the rest. Neither the working tree nor the index is modified.
+//! Invariants:
+//!
+//! - All that can be read from git's files is read without running git. Git is run only for the rest.
+//! - Neither the working tree nor the index is modified.
+//! - No command runs that the repository's own configuration names: an unpacked archive may bring a
+//!   `.git/config` along that nobody has looked at. What only such a command could find out stays unknown. Git LFS, whose
+//!   commands are known, is the exception, and so is what the user's own configuration names.
 
 use std::fs;
 use std::io::Read;
@@ -23,6 +28,9 @@ const REPOSITORY_VARIABLES: [&str; 8] = [
     "GIT_PREFIX",
     "GIT_NAMESPACE",
 ];
+
+/// Option that keeps git from running itself in submodules, whose configurations may name commands.
+const COMMITS_OF_SUBMODULES: &str = "--ignore-submodules=dirty";
 
 /// Content of HEAD if the references are not in files of their own (the reftable format).
 const REFTABLE_HEAD: &str = "refs/heads/.invalid";
@@ -155,13 +163,47 @@ impl Repository {
     /// itself can find out. Of the untracked files only the package's sources count, as they are
     /// built and no commit contains them.
     fn is_dirty(&self, package: &Path) -> Option<bool> {
-        let changed = Self::run_git(
-            &self.root,
-            &["status", "--porcelain", "--untracked-files=no"],
-        )?;
+        if self.names_commands() {
+            return None;
+        }
+        let question = [
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            COMMITS_OF_SUBMODULES,
+        ];
+        let changed = Self::run_git(&self.root, &question)?;
         let unknown = ["ls-files", "--others", "--exclude-standard", "--", "*.rs"];
         let unknown = Self::run_git(package, &unknown)?;
         Some(!changed.is_empty() || !unknown.is_empty())
+    }
+
+    /// Returns true if the repository's own configuration names a command that git would run to compare files, or if git
+    /// cannot tell.
+    fn names_commands(&self) -> bool {
+        let files = [
+            self.common_directory.join("config"),
+            self.directory.join("config.worktree"),
+        ];
+        // Most repositories have none of these words, and git is not asked.
+        let mentions = |words: &[&str]| files.iter().any(|file| mentions(file, words));
+        if mentions(&["promisor", "partialclone"]) && !Self::knows_no_lazy_fetch() {
+            return true;
+        }
+        if !mentions(&["filter", "include", "lfs"]) {
+            return false;
+        }
+        let question = ["config", "--list", "--includes", "--show-scope", "--null"];
+        Self::run_git(&self.root, &question).is_none_or(|listed| names_own_command(&listed))
+    }
+
+    /// Returns true if git can be kept from fetching objects that are missing here, as it can since 2.44.
+    fn knows_no_lazy_fetch() -> bool {
+        let version = Self::run_git(Path::new("."), &["--version"]).unwrap_or_default();
+        let numbers = version.split(' ').nth(2).unwrap_or_default().split('.');
+        let mut numbers = numbers.map_while(|number| number.parse::<u32>().ok());
+        let found = (numbers.next(), numbers.next());
+        found >= (Some(2), Some(44))
     }
 
     /// Returns the output of git with the arguments `question` in `directory`, or `None` if there
@@ -178,8 +220,9 @@ impl Repository {
         for variable in REPOSITORY_VARIABLES {
             git.env_remove(variable);
         }
-        // Turns off what would start a daemon or write to the index.
-        git.args(["--no-optional-locks", "-c", "core.fsmonitor=false"])
+        // Turns off what would start a daemon, write to the index, or fetch from a server.
+        git.env("GIT_NO_LAZY_FETCH", "1")
+            .args(["--no-optional-locks", "-c", "core.fsmonitor=false"])
             .args(["-c", "diff.autoRefreshIndex=false"])
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -192,15 +235,13 @@ impl Repository {
     /// if the difference is complete. Reading stops after `most + 1` bytes.
     #[must_use]
     pub fn diff(&self, most: u64) -> Option<(String, bool)> {
+        if self.names_commands() {
+            return None;
+        }
         let mut git = Self::git_command(&self.root);
         git.args(["diff", "--no-color", "--no-ext-diff", "--no-textconv"])
-            .args([
-                "--src-prefix=a/",
-                "--dst-prefix=b/",
-                "--submodule=short",
-                "HEAD",
-                "--",
-            ]);
+            .args(["--src-prefix=a/", "--dst-prefix=b/", "--submodule=short"])
+            .args([COMMITS_OF_SUBMODULES, "HEAD", "--"]);
         let mut git = git.spawn().ok()?;
         let mut bytes = Vec::new();
         let read = git.stdout.take()?.take(most + 1).read_to_end(&mut bytes);
@@ -215,6 +256,40 @@ impl Repository {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (!has_failed).then_some((text, is_all))
     }
+}
+
+/// Returns true if the file holds one of the words, in upper or lower case.
+fn mentions(file: &Path, words: &[&str]) -> bool {
+    let text = fs::read(file).unwrap_or_default().to_ascii_lowercase();
+    let holds = |word: &&str| {
+        text.windows(word.len())
+            .any(|window| window == word.as_bytes())
+    };
+    words.iter().any(holds)
+}
+
+/// Returns true if a list of settings with their scopes has a command of the repository's own: a filter, or an extension of
+/// Git LFS, whose filter may be the user's.
+// Input:  `local\0filter.x.clean\nsh evil\0`, from `git config --list --show-scope --null`
+fn names_own_command(listed: &str) -> bool {
+    const LFS: [&str; 4] = [
+        "",
+        "git-lfs clean -- %f",
+        "git-lfs filter-process",
+        "git-lfs filter-process --skip",
+    ];
+    let mut fields = listed.split('\0');
+    while let (Some(scope), Some(setting)) = (fields.next(), fields.next()) {
+        let (key, command) = setting.split_once('\n').unwrap_or((setting, ""));
+        let is_own = matches!(scope, "local" | "worktree");
+        let is_filter = key.starts_with("filter.")
+            && [".clean", ".process"].iter().any(|end| key.ends_with(end));
+        let is_extension = key.starts_with("lfs.extension.");
+        if is_own && (is_extension || is_filter && !LFS.contains(&command)) {
+            return true;
+        }
+    }
+    false
 }
 
 // Input:  `ref: refs/heads/main`, or a commit's hash
@@ -263,6 +338,112 @@ mod tests {
         assert_eq!(find_remote_url("[core]\n\turl = x\n"), None);
         let config = "[remote \"a\"]\n\turl = x\n[remote \"b\"]\n\turl = y\n";
         assert_eq!(find_remote_url(config).as_deref(), Some("x"), "the first");
+    }
+
+    #[test]
+    fn commands_of_the_repositorys_own_are_found() {
+        for (listed, is_own) in [
+            ("", false),
+            ("local\0core.bare\nfalse\0", false),
+            ("global\0filter.x.clean\nsh\0", false),
+            ("command\0filter.x.clean\nsh\0", false),
+            ("local\0filter.x.clean\nsh\0", true),
+            ("worktree\0filter.a.b.process\nsh\0", true),
+            (
+                "local\0filter.lfs.clean\ngit-lfs clean -- %f\0local\0filter.lfs.required\ntrue\0",
+                false,
+            ),
+            ("local\0filter.lfs.clean\ngit-lfs clean -- %f; sh\0", true),
+            ("global\0a.b\nx\0local\0filter.x.smudge\nsh\0", false),
+            ("local\0lfs.extension.x.clean\nsh\0", true),
+            ("local\0lfs.url\nhttps://host\0", false),
+        ] {
+            assert_eq!(names_own_command(listed), is_own, "{listed:?}");
+        }
+    }
+
+    /// Regression: building a crate in an unpacked archive ran what its `.git/config` named, four times.
+    #[test]
+    fn no_command_of_the_repositorys_configuration_runs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a path");
+        let git = |inside: &Path, arguments: &[&str]| {
+            let mut command = Repository::git_command(inside);
+            let identity = [
+                "-c",
+                "user.name=a",
+                "-c",
+                "user.email=a@b",
+                "-c",
+                "protocol.file.allow=always",
+            ];
+            let status = command.args(identity).args(arguments).status();
+            assert!(status.expect("git").success(), "{arguments:?}");
+        };
+        let marker = root.join("marker");
+        let evil = root.join("evil.sh");
+        fs::write(&evil, format!("echo x >> {}; cat", marker.display())).expect("a script");
+        let run = format!("sh {}", evil.display());
+        let commit = |inside: &Path| {
+            fs::create_dir_all(inside).expect("a folder");
+            git(inside, &["init", "--quiet"]);
+            fs::write(inside.join("lib.rs"), "one").expect("a file");
+            fs::write(inside.join(".gitattributes"), "*.rs filter=x diff=x").expect("a file");
+            git(inside, &["add", "."]);
+            git(inside, &["commit", "--quiet", "--message", "one"]);
+        };
+        let [main, part] = ["main", "part"].map(|name| root.join(name));
+        commit(&main);
+        commit(&part);
+        let url = part.display().to_string();
+        git(&main, &["submodule", "--quiet", "add", &url, "part"]);
+        git(&main, &["commit", "--quiet", "--message", "two"]);
+        let read = || {
+            let repository = Repository::discover(&main).expect("a repository");
+            let diff = repository.diff(1 << 20).map(|(diff, _)| diff);
+            (repository.read_info(&main).dirty, diff)
+        };
+        assert_eq!(read(), (Some(false), Some(String::new())));
+
+        // Of a submodule the commit is compared, and its files are not: whatever its configuration names, nothing runs.
+        let inner = main.join("part");
+        for key in ["filter.x.clean", "core.fsmonitor"] {
+            git(&inner, &["config", key, &run]);
+        }
+        fs::write(inner.join("lib.rs"), "two").expect("a file");
+        assert_eq!(read(), (Some(false), Some(String::new())));
+        assert!(!marker.exists());
+
+        fs::write(main.join("lib.rs"), "two").expect("a file");
+        let (dirty, diff) = read();
+        assert_eq!(dirty, Some(true));
+        assert!(diff.expect("a diff").contains("+two"));
+
+        for key in [
+            "core.fsmonitor",
+            "diff.external",
+            "diff.x.command",
+            "diff.x.textconv",
+            "core.pager",
+        ] {
+            git(&main, &["config", key, &run]);
+        }
+        assert_eq!(read().0, Some(true));
+        assert!(!marker.exists());
+        let included = root.join("included");
+        fs::write(&included, format!("[filter \"x\"]\n\tclean = {run}\n")).expect("a file");
+        for setting in [
+            ["filter.x.clean", run.as_str()],
+            ["filter.x.process", run.as_str()],
+            ["include.path", included.to_str().expect("UTF-8")],
+            ["lfs.extension.x.clean", run.as_str()],
+        ] {
+            git(&main, &["config", setting[0], setting[1]]);
+            assert_eq!(read(), (None, None), "{setting:?}");
+            assert!(!marker.exists(), "{setting:?}");
+            git(&main, &["config", "--unset", setting[0]]);
+        }
+        assert_eq!(read().0, Some(true));
     }
 
     #[test]
