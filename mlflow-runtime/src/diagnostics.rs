@@ -153,7 +153,13 @@
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | fix the variable |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | the variable is ignored; its value is not shown, because it may contain a secret | fix the variable |
-//! | `VARIABLE`=… is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN | `MLFLOW_TRACKING_AUTH` or `MLFLOW_TRACKING_AWS_SIGV4` is set, which MLflow's Python client supports and this library does not | use one of the named variables |
+//! | `VARIABLE`=… is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN | `MLFLOW_TRACKING_AWS_SIGV4` is set, which MLflow's Python client supports and this library does not | use one of the named variables |
+//! | MLFLOW_TRACKING_AUTH=kubernetes-namespaced names no workspace: …; set MLFLOW_WORKSPACE outside of a pod | the file with the pod's namespace cannot be read; the server's default workspace is used | set `MLFLOW_WORKSPACE` |
+//! | MLFLOW_TRACKING_HEADERS, or Config::header: …; what is named here is left out. Expected name=value,name=value, with `%2C` for a comma in a value | a header cannot be sent; all others are | fix the entry that is named |
+//! | MLFLOW_REDACT_PATTERN, or Config::redact, cannot be used and masks nothing: … | the pattern is no regular expression; all other kinds of secrets are masked | fix the pattern |
+//! | MLFLOW_REDACT_PATTERN, or Config::redact: … masks nothing, as a process can have 64 patterns | the program configures very many patterns | join patterns with `\|` |
+//! | MLFLOW_REDACT_PATTERN is ignored and masks nothing: build the program with mlflow-runtime's feature `redact` | only the kinds of secrets are masked that the library knows | enable the feature `redact`, or unset the variable |
+//! | …. The credentials that were read before are used until then | the file or function of the token fails now | fix the file, or the function |
 //! | `FILE` cannot be read and is ignored: … | the credentials file `~/.mlflow/credentials` exists, but cannot be read | make the file readable for the user, or remove it |
 //! | `FILE` cannot be used and is ignored; expected a section `[mlflow]` with lines such as mlflow_tracking_username = alice | the credentials file is not in the format that MLflow reads | fix the file |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the default is used | fix the variable |

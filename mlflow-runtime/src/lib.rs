@@ -60,13 +60,15 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `MLFLOW_TRACKING_URI` | destination of runs: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db`, with the feature `postgres` also `postgresql://user@host/database` | `sqlite:///mlflow.db` |
+//! | `MLFLOW_TRACKING_URI` | destination of runs: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `databricks[://profile]`, with the feature `postgres` also `postgresql://user@host/database` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
 //! | `MLFLOW_RUN_ID` | run that the first run without a parent continues or, in one of several processes, joins: see [`distributed`] | |
 //! | `MLFLOW_RENDEZVOUS_ID` | text that all processes of a launch have in common, so that they share their runs: see [`distributed`] | |
 //! | `MLFLOW_METRIC_PREFIX` | prefix of the names of metrics, e.g. `rank-{rank}/` | |
 //! | `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | HTTP Basic; if both are set, they win over a token | |
-//! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
+//! | `MLFLOW_TRACKING_TOKEN`, `MLFLOW_TRACKING_TOKEN_FILE` | Bearer token; file that holds it, see [`Config::token_file`] | |
+//! | `MLFLOW_TRACKING_AUTH` | `kubernetes`: the token of this pod's service account, if no other is given; `kubernetes-namespaced`: also the workspace with the name of its namespace | |
+//! | `MLFLOW_TRACKING_HEADERS` | headers of every request to the server, `name=value,name=value`, see [`Config::header`] | |
 //! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | `true`: the server's certificate is not checked; file of certificates to trust; file of the client's own certificate | |
 //! | `MLFLOW_WORKSPACE` | workspace on the server | |
 //! | `MLFLOW_LOCAL_ARTIFACTS_DIR` | directory of this machine below which a server on another machine may have artifacts written, see [`Config::local_artifacts_dir`] | |
@@ -80,6 +82,7 @@
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | bytes that the waiting values may take there, without artifacts; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` | points a second of each metric that go to the store; the others are in files of their run, see [`Config::metric_max_points_per_second`] | all |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
+//! | `MLFLOW_REDACT_PATTERN` | regular expression of further secrets, which are masked as those are that the library knows; needs the feature `redact` | |
 //! | `MLFLOW_CAPTURE_CONSOLE` | `true`: the process's output on stdout and stderr becomes an artifact of its runs, see [`Config::capture_console`] | `false` |
 //! | `MLFLOW_CONSOLE_MAX_BYTES` | bytes that such output, and log lines, may take in a run | 64 MiB |
 //! | `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING` | `true`: runs log how the machine is used, see [`Config::system_metrics`] | `false` |
@@ -112,6 +115,8 @@
 //!   environment, if the server neither stores them nor signs uploads. Turns `rest` on.
 //! - `thinning`: `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` bounds the points that go to the store, and keeps all others in
 //!   Parquet files of their run.
+//! - `redact`: `Config::redact` and `MLFLOW_REDACT_PATTERN` mask whatever matches a regular expression.
+//! - `secrecy`: passwords and tokens may be secrets of the crate `secrecy`.
 //! - `postgres`: runs are logged to MLflow's PostgreSQL database without a server, if the tracking URI is
 //!   `postgresql://user@host/database`.
 //!
@@ -280,4 +285,5 @@ pub fn set_experiment(name: impl Into<String>) {
 /// The code blocks of the README, which are compiled as the tests of this item.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/login.md")]
 struct Readme;

@@ -361,3 +361,49 @@ fn a_line_about_a_refused_value_shows_no_credential() {
     assert!(told.contains("[redacted]"), "{told}");
     assert!(!told.contains(&token), "{told}");
 }
+
+/// Kinds of secrets that nobody else has are masked by every way, also by a program that ships what another one has left.
+#[test]
+#[cfg(feature = "redact")]
+fn what_a_pattern_of_the_users_own_matches_is_masked() {
+    const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+    let folder = Folder::new();
+    let script = [
+        "start r-ACME-0123ABCD",
+        "param note key=ACME-0123ABCD",
+        "param other ACME-0123",
+        "tag t see-ACME-0123ABCD",
+        "text notes/ACME-0123ABCD.txt hello",
+        "points loss/ACME-0123ABCD 0 2",
+    ];
+    let pattern = ("MLFLOW_REDACT_PATTERN", "ACME-[0-9A-F]{8}");
+    let ended = folder.run(SCRIPTED, &script, &[pattern]);
+    assert!(ended.success, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("ACME-0123ABCD"), "{}", ended.stderr);
+    let database = fs::read(folder.path().join("mlflow.db")).unwrap();
+    let holds = |word: &str| {
+        database
+            .windows(word.len())
+            .any(|part| part == word.as_bytes())
+    };
+    assert!(!holds("ACME-0123ABCD"));
+    assert!(holds("key=[redacted]") && holds("ACME-0123"));
+
+    let broken = ("MLFLOW_REDACT_PATTERN", "ACME-[0-9");
+    let ended = folder.run(
+        SCRIPTED,
+        &["start r", "param p password=hunter2"],
+        &[broken],
+    );
+    assert!(ended.success);
+    let told = "mlflow: MLFLOW_REDACT_PATTERN, or Config::redact, cannot be used and masks nothing";
+    let lines = ended.stderr.lines();
+    assert_eq!(
+        lines.filter(|line| line.starts_with(told)).count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+    let database = fs::read(folder.path().join("mlflow.db")).unwrap();
+    assert!(!database.windows(7).any(|part| part == b"hunter2"));
+}

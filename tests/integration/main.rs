@@ -27,6 +27,7 @@ mod frames;
 mod full;
 #[cfg(feature = "image")]
 mod images;
+mod login;
 mod macros;
 mod many_artifacts;
 mod many_runs;

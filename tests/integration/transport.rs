@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::fake_mlflow::FakeMlflow;
 use crate::support::fake_server::{FakeServer, Reply, Request};
@@ -15,6 +17,9 @@ const SECRET: &str = "tok-9f27c1";
 
 /// Address of a server on another machine, which is reached through a proxy.
 const DISTANT: &str = "http://mlflow.example.com";
+
+/// Longest time for which a test waits for a request.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const EXPOSED: &str = "is sent without encryption";
 
@@ -227,5 +232,150 @@ fn credentials_that_can_be_read_on_their_way_are_told_once() {
         assert_eq!(lines > 0, is_told, "{uri}: {}", ended.stderr);
         assert!(lines <= 2, "{}", ended.stderr);
         assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
+    }
+}
+
+/// Returns the greatest memory of a process so far, in MiB.
+fn peak_memory_mib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib >> 10
+}
+
+/// Answer that a server gives again and again.
+type Answer = Box<dyn Fn() -> Reply + Send + Sync>;
+
+/// A server that goes on answering for ever, or promises more than it sends, costs bounded memory and time.
+#[test]
+fn an_answer_without_end_is_given_up() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    let (none, slow) = (Duration::ZERO, Duration::from_millis(50));
+    let endless = |first: String, again: String, pause| {
+        move || {
+            Reply::Endless(
+                first.clone().into_bytes(),
+                again.clone().into_bytes(),
+                pause,
+            )
+        }
+    };
+    let long = format!("{head}Content-Length: 1000000000000\r\n\r\n");
+    let answers: [(&str, Answer); 6] = [
+        ("a body", Box::new(endless(chunked.clone(), chunk, none))),
+        (
+            "a slow body",
+            Box::new(endless(chunked, "1\r\n \r\n".to_owned(), slow)),
+        ),
+        (
+            "headers",
+            Box::new(endless(head.to_owned(), "x-a: b\r\n".repeat(1000), none)),
+        ),
+        (
+            "slow headers",
+            Box::new(endless(head.to_owned(), "x-a: b\r\n".to_owned(), slow)),
+        ),
+        (
+            "one header",
+            Box::new(endless(format!("{head}x-a: "), "b".repeat(0x10000), none)),
+        ),
+        (
+            "a promise",
+            Box::new(move || Reply::Stall(long.clone().into_bytes())),
+        ),
+    ];
+    for (name, answer) in answers {
+        let server = FakeServer::start(move |_, _| answer());
+        let folder = Folder::new();
+        let script = ["start r", "param lr 0.1", "wait there", "end r"];
+        let environment = [
+            ("MLFLOW_TRACKING_URI", &*server.url()),
+            ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1"),
+            ("MLFLOW_EXIT_TIMEOUT", "1"),
+        ];
+        let mut program = folder.start(SCRIPTED, &script, &environment);
+        program.wait_for_stdout("there");
+        let begun = Instant::now();
+        while server.requests().len() < 3 {
+            assert!(begun.elapsed() < PATIENCE, "{name}: it is not tried again");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let peak = peak_memory_mib(program.id());
+        assert!(peak < 160, "{name}: {peak} MiB");
+        program.tell();
+        let ended = program.end();
+        assert!(ended.success, "{name}: {}", ended.stderr);
+        assert_eq!(folder.journals_left(), 1, "{name}");
+    }
+}
+
+/// No answer is decompressed, so that a small one cannot become a large one.
+#[test]
+fn no_compressed_answer_is_asked_for() {
+    let mlflow = Arc::new(FakeMlflow::default());
+    let server = FakeServer::start(move |request, _| mlflow.answer(request));
+    let folder = Folder::new();
+    log(&folder, &[("MLFLOW_TRACKING_URI", &server.url())]);
+    let requests = server.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert_eq!(
+            request.headers.get("accept-encoding"),
+            None,
+            "{}",
+            request.line
+        );
+    }
+}
+
+/// What stands in a variable becomes no header of its own.
+#[test]
+fn no_variable_adds_a_line_to_a_request() {
+    let mlflow = Arc::new(FakeMlflow::default());
+    let server = FakeServer::start(move |request, _| mlflow.answer(request));
+    let url = server.url();
+    let evil = "a\r\nX-Injected: yes";
+    for variable in [
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_WORKSPACE",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_EXPERIMENT_NAME",
+        "MLFLOW_EXPERIMENT_ID",
+        "MLFLOW_RUN_ID",
+        "MLFLOW_ENV",
+        "MLFLOW_METRIC_PREFIX",
+        "MLFLOW_TRACKING_HEADERS",
+        "MLFLOW_TRACKING_TOKEN_FILE",
+    ] {
+        let folder = Folder::new();
+        let other = match variable {
+            "MLFLOW_TRACKING_USERNAME" => "MLFLOW_TRACKING_PASSWORD",
+            _ => "MLFLOW_TRACKING_USERNAME",
+        };
+        let environment = [
+            ("MLFLOW_TRACKING_URI", &*url),
+            ("MLFLOW_EXIT_TIMEOUT", "1"),
+            (variable, evil),
+            (other, "p"),
+        ];
+        let script = ["start r", "param lr 0.1", "end r"];
+        let before = server.requests().len();
+        let ended = folder.run(SCRIPTED, &script, &environment);
+        assert!(ended.success, "{variable}: {}", ended.stderr);
+        // A header that cannot be sent blocks everything, and so does a token whose file is not there.
+        let is_blocked = matches!(
+            variable,
+            "MLFLOW_TRACKING_TOKEN" | "MLFLOW_WORKSPACE" | "MLFLOW_TRACKING_TOKEN_FILE"
+        );
+        assert_eq!(server.requests().len() == before, is_blocked, "{variable}");
+        for request in server.requests() {
+            assert_eq!(request.headers.get("x-injected"), None, "{variable}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `runs` | two runs, one after the other; the first has a child run |
 //! | `waits` | a run that waits for a line on stdin |
+//! | `leaks` | the same, after the run has printed secrets |
 //! | `aborts`, `panics` | a run in which the process aborts or panics |
 //! | `BYTES` | a run that prints that many bytes, waits for a line on stdin and ends |
 //! | `second` | two runs, the second of which aborts the process |
@@ -49,6 +50,14 @@ fn one(how: &str) {
     println!("begins");
     match how {
         "waits" => line(),
+        "leaks" => {
+            println!("password=hunter2 rows=3");
+            eprintln!("a key of ours: ACME-0123ABCD");
+            println!("printed");
+            line();
+            print!("api_key=hunter3");
+            io::stdout().flush().expect("stdout");
+        }
         "aborts" => {
             print!("the last words");
             io::stdout().flush().expect("stdout");

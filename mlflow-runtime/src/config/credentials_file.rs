@@ -37,7 +37,11 @@ pub(crate) struct FileCredentials {
 impl CredentialsFile {
     /// Reads the credentials file below the home directory `home`.
     pub(crate) fn read(home: &Path) -> Self {
-        let path = home.join(".mlflow/credentials");
+        Self::read_at(home.join(".mlflow/credentials"))
+    }
+
+    /// Reads the credentials file at `path`.
+    pub(crate) fn read_at(path: PathBuf) -> Self {
         Self {
             credentials: read_credentials(&path),
             path,

@@ -192,7 +192,7 @@ mod tests {
     }
 
     /// A variable and a value that can be used, for each setting.
-    const VARIABLES: [(&str, &str); 33] = [
+    const VARIABLES: [(&str, &str); 37] = [
         ("MLFLOW_TRACKING_URI", "http://env:5000"),
         ("MLFLOW_EXPERIMENT_NAME", "env"),
         ("MLFLOW_EXPERIMENT_ID", "7"),
@@ -201,6 +201,9 @@ mod tests {
         ("MLFLOW_TRACKING_USERNAME", "ml"),
         ("MLFLOW_TRACKING_PASSWORD", "hunter2"),
         ("MLFLOW_TRACKING_TOKEN", "tok3n"),
+        ("MLFLOW_TRACKING_TOKEN_FILE", "/env/token"),
+        ("MLFLOW_TRACKING_AUTH", "kubernetes"),
+        ("MLFLOW_TRACKING_HEADERS", "x-team=vision"),
         ("MLFLOW_TRACKING_INSECURE_TLS", "true"),
         ("MLFLOW_TRACKING_SERVER_CERT_PATH", "/env/ca.pem"),
         ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/env/me.pem"),
@@ -217,6 +220,7 @@ mod tests {
         ("MLFLOW_JOURNAL_MAX_BYTES", "99"),
         ("MLFLOW_METRIC_MAX_POINTS_PER_SECOND", "2.5"),
         ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
+        ("MLFLOW_REDACT_PATTERN", "ENV-[0-9]{4}"),
         ("MLFLOW_CAPTURE_CONSOLE", "true"),
         ("MLFLOW_CONSOLE_MAX_BYTES", "99"),
         ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true"),
@@ -230,7 +234,11 @@ mod tests {
 
     /// Returns false for the setting of a feature that is not built.
     fn is_usable(name: &str) -> bool {
-        name != "MLFLOW_METRIC_MAX_POINTS_PER_SECOND" || cfg!(feature = "thinning")
+        match name {
+            "MLFLOW_METRIC_MAX_POINTS_PER_SECOND" => cfg!(feature = "thinning"),
+            "MLFLOW_REDACT_PATTERN" => cfg!(feature = "redact"),
+            _ => true,
+        }
     }
 
     #[test]
@@ -239,6 +247,7 @@ mod tests {
         for (name, value) in VARIABLES {
             let shown = match name {
                 "MLFLOW_TRACKING_PASSWORD" | "MLFLOW_TRACKING_TOKEN" => "[redacted]",
+                "MLFLOW_TRACKING_HEADERS" => "x-team=[redacted]",
                 _ => value,
             };
             if is_usable(name) {
@@ -263,6 +272,7 @@ mod tests {
             .metric_prefix("code/")
             .basic_auth("code", "c0de")
             .token("c0de")
+            .header("X-Team", "c0de")
             .insecure_tls(false)
             .server_cert("/code/ca.pem")
             .client_cert("/code/me.pem")
@@ -275,7 +285,10 @@ mod tests {
             .journal_dir("/code/journal")
             .journal_max_bytes(1)
             .metric_max_points_per_second(0.5)
-            .quiet(false)
+            .quiet(false);
+        #[cfg(feature = "redact")]
+        let config = config.redact("CODE-[0-9]{4}");
+        let config = config
             .capture_console(false)
             .console_max_bytes(1)
             .system_metrics(false)
@@ -285,6 +298,7 @@ mod tests {
         let settings = explain(&config, &VARIABLES);
         let from_environment = [
             "MLFLOW_EXPERIMENT_ID",
+            "MLFLOW_TRACKING_AUTH",
             "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
             "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE",
             "MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE",
@@ -297,6 +311,8 @@ mod tests {
             let expected = match name {
                 // The configured name leaves no place for an id.
                 "MLFLOW_EXPERIMENT_ID" => SettingSource::Default,
+                // The configured token is used in place of one in a file.
+                "MLFLOW_TRACKING_TOKEN_FILE" => SettingSource::Default,
                 _ if from_environment.contains(&name) => SettingSource::Variable(name),
                 _ => SettingSource::Configured,
             };
@@ -318,6 +334,38 @@ mod tests {
         assert_setting(&by_id, "MLFLOW_EXPERIMENT_ID", Some("3"), configured);
         let default = &SettingSource::Default;
         assert_setting(&by_id, "MLFLOW_EXPERIMENT_NAME", None, default);
+    }
+
+    #[test]
+    fn the_last_source_of_a_token_that_is_configured_counts() {
+        let variables = [
+            ("MLFLOW_TRACKING_TOKEN", "tok3n"),
+            ("MLFLOW_TRACKING_TOKEN_FILE", "/env/token"),
+        ];
+        let config = Config::new().token("c0de").token_file("/code/token");
+        let settings = explain(&config, &variables);
+        let default = &SettingSource::Default;
+        assert_setting(&settings, "MLFLOW_TRACKING_TOKEN", None, default);
+        let configured = &SettingSource::Configured;
+        let file = "MLFLOW_TRACKING_TOKEN_FILE";
+        assert_setting(&settings, file, Some("/code/token"), configured);
+        let provider = || Ok::<_, std::io::Error>("c0de".to_owned());
+        let settings = explain(&config.token_provider(provider), &variables);
+        let token = "MLFLOW_TRACKING_TOKEN";
+        assert_setting(&settings, token, Some("[redacted]"), configured);
+        assert_setting(&settings, file, None, default);
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_a_problem_of_the_others() {
+        let settings = explain(
+            &Config::new(),
+            &[("MLFLOW_TRACKING_HEADERS", "x-a=hunter2,hunter2")],
+        );
+        let headers = find(&settings, "MLFLOW_TRACKING_HEADERS");
+        assert_eq!(headers.value.as_deref(), Some("x-a=[redacted]"));
+        assert!(headers.problems[0].contains("entry 2 has no `=`"));
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
     #[test]

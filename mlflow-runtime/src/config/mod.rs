@@ -7,11 +7,16 @@
 
 pub(crate) mod console;
 mod credentials_file;
+pub(crate) mod databricks_profile;
 pub(crate) mod destination;
 pub(crate) mod distributed;
 mod explanation;
+pub(crate) mod login;
+mod login_settings;
 pub(crate) mod multipart;
 mod proxies;
+mod redaction;
+pub(crate) mod request_headers;
 mod resolver;
 pub(crate) mod server;
 mod setting;
@@ -61,6 +66,7 @@ pub struct Config {
     metric_max_points_per_second: Option<f64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
+    redact_patterns: redaction::RedactPatterns,
     pub(crate) server: server::ServerOptions,
     pub(crate) console: console::ConsoleOptions,
     pub(crate) rank: distributed::DistributedOptions,
@@ -110,6 +116,7 @@ pub(crate) struct Settings {
     pub(crate) point_rate: Option<PointRate>,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
+    pub(crate) redact_patterns: redaction::RedactPatterns,
     pub(crate) server: server::ServerSettings,
     pub(crate) console: console::ConsoleSettings,
     pub(crate) rank: distributed::DistributedSettings,
@@ -136,6 +143,10 @@ impl Config {
     /// Sets the destination of runs (`MLFLOW_TRACKING_URI`, default `sqlite:///mlflow.db`): a tracking
     /// server, `http(s)://host[:port][/prefix]`, a database file, `sqlite:///relative.db` or
     /// `sqlite:////absolute.db`, or with the feature `postgres` a database, `postgresql://user@host/database`.
+    ///
+    /// `databricks` is the server that `DATABRICKS_HOST` and `DATABRICKS_TOKEN` name, or the profile
+    /// `DATABRICKS_CONFIG_PROFILE` (`DEFAULT`) of `~/.databrickscfg`, and `databricks://NAME` the profile with that name. Values
+    /// wait there under the address of the server. Databricks keeps artifacts in a file system of its own: they wait.
     ///
     /// With a URI that cannot be used, or whose store is not built into the program (cargo features `rest` and
     /// `sqlite`, both on by default), one warning is logged, nothing is sent, and values wait in the journal.
@@ -357,10 +368,13 @@ impl Config {
         self.resolve_with(&mut resolver, launcher::rank_info())
     }
 
+    /// Resolves the settings, and puts those into effect that hold for the whole process.
     pub(crate) fn resolve(self) -> Settings {
         let place = launcher::rank_info();
         launcher::warn_faults();
-        self.resolve_from(&|variable| env::var_os(variable), place)
+        let settings = self.resolve_from(&|variable| env::var_os(variable), place);
+        settings.redact_patterns.put_into_effect();
+        settings
     }
 
     /// Resolves the settings like [`resolve`](Self::resolve), with the given variable lookup and rank in
@@ -398,6 +412,7 @@ impl Config {
             metric_max_points_per_second,
             quiet,
             git_diff,
+            redact_patterns,
             server,
             console,
             rank,
@@ -447,6 +462,7 @@ impl Config {
             .configured(quiet)
             .variable(|value| parse_flag(QUIET, &value))
             .or(false);
+        let redact_patterns = redact_patterns.resolve(resolver);
         let console = console.resolve(resolver);
         let system_metrics = system_metrics.resolve(resolver);
         Settings {
@@ -467,6 +483,7 @@ impl Config {
             point_rate,
             quiet,
             git_diff,
+            redact_patterns,
             server,
             console,
             rank,
@@ -581,14 +598,13 @@ fn resolve_experiments(
 /// Warns about variables that MLflow's Python client supports and this library does not.
 fn warn_unsupported(resolver: &mut Resolver<'_>) {
     let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
-    for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
-        if let Some(value) = resolver.read(variable).filter(|value| !is_off(value)) {
-            let warning = UserWarning::new(format_args!(
-                "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
-                 and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-            ));
-            resolver.warn(variable, warning);
-        }
+    let variable = "MLFLOW_TRACKING_AWS_SIGV4";
+    if let Some(value) = resolver.read(variable).filter(|value| !is_off(value)) {
+        let warning = UserWarning::new(format_args!(
+            "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
+             and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        ));
+        resolver.warn(variable, warning);
     }
 }
 
@@ -754,7 +770,10 @@ mod tests {
     /// value, and blocked all values.
     #[test]
     fn a_line_break_at_the_end_of_a_credential_is_left_out() {
-        let token = |settings: Settings| settings.server.login.token.map(Secret::into_inner);
+        let token = |settings: Settings| match settings.server.login.token {
+            Some(login::TokenSource::Value(token)) => Some(token.into_inner()),
+            _ => None,
+        };
         let given = Config::new().token("tok3n\r\n");
         assert_eq!(token(resolve(given, &[])).as_deref(), Some("tok3n"));
         let environment = [("MLFLOW_TRACKING_TOKEN", "tok3n\n")];

@@ -1,25 +1,26 @@
-//! Settings of the tracking server: credentials, workspace and TLS.
+//! Settings of the tracking server: [login](super::login), workspace, headers and TLS.
 //!
-//! Invariant: passwords and tokens are wrapped in [`Secret`], so no `Debug` output shows a password or token.
+//! Invariant: passwords, tokens and the values of headers are wrapped in [`Secret`], so no `Debug` output shows one.
 //!
 //! Explicit values take precedence over the environment, and the environment over MLflow's credentials file.
 
 use std::path::{Component, PathBuf};
 
+use super::login::{Login, without_line_end};
+use super::login_settings::LoginOptions;
+use super::request_headers::RequestHeaders;
 use super::resolver::Resolver;
 use crate::config::Config;
 use crate::config::credentials_file::CredentialsFile;
 use crate::config::destination::Destination;
 use crate::env_vars::{parse_flag, unusable};
-use crate::secret::Secret;
 use crate::warnings::UserWarning;
 
 /// Server settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerOptions {
-    username: Option<String>,
-    password: Option<Secret<String>>,
-    token: Option<Secret<String>>,
+    pub(super) login: LoginOptions,
+    pub(super) headers: RequestHeaders,
     workspace: Option<String>,
     insecure_tls: Option<bool>,
     server_cert: Option<PathBuf>,
@@ -31,18 +32,12 @@ pub(crate) struct ServerOptions {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerSettings {
     pub(crate) login: Login,
+    /// Headers of every request.
+    pub(crate) headers: RequestHeaders,
     pub(crate) tls: Tls,
     pub(crate) workspace: Option<String>,
     /// Directory of this machine that a server on another machine may have artifacts written to.
     pub(crate) local_artifacts_dir: Option<PathBuf>,
-}
-
-/// Credentials for the tracking server. Each part may be missing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Login {
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret<String>>,
-    pub(crate) token: Option<Secret<String>>,
 }
 
 /// TLS settings for the tracking server: the check of the server's certificate, and the client's own
@@ -55,36 +50,6 @@ pub(crate) struct Tls {
 }
 
 impl Config {
-    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME` and
-    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`; default: none). A user name
-    /// together with a password takes precedence over a token. A line break at the end of the user name or
-    /// the password is removed.
-    ///
-    /// ```
-    /// # let secret = || "from a vault".to_owned();
-    /// let config = mlflow::Config::new().basic_auth("alice", secret());
-    /// # let _ = config;
-    /// ```
-    pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
-        self.server.username = Some(without_line_end(username.into()));
-        self.server.password = Some(Secret::new(without_line_end(password.into())));
-        self
-    }
-
-    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`, default: none). A line break at the end of the token,
-    /// as in a token that was read from a file, is removed.
-    ///
-    /// ```no_run
-    /// let token = std::fs::read_to_string("/run/secrets/mlflow-token")?;
-    /// let config = mlflow::Config::new().token(token);
-    /// # let _ = config;
-    /// # Ok::<_, std::io::Error>(())
-    /// ```
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.server.token = Some(Secret::new(without_line_end(token.into())));
-        self
-    }
-
     /// Sets the workspace on the server (`MLFLOW_WORKSPACE`, default: the server's own default workspace).
     /// The name is sent as the header `X-MLFLOW-WORKSPACE`. A line break at the end of the name is removed.
     ///
@@ -161,9 +126,8 @@ impl ServerOptions {
         file: Option<&CredentialsFile>,
     ) -> ServerSettings {
         let Self {
-            username,
-            password,
-            token,
+            login,
+            headers,
             workspace,
             insecure_tls,
             server_cert,
@@ -171,30 +135,11 @@ impl ServerOptions {
             local_artifacts_dir,
         } = self;
         let line = |value| Ok(without_line_end(value));
-        let secret = |value| Ok(Secret::new(without_line_end(value)));
         let path = |value| Ok(PathBuf::from(value));
+        let (login, namespace) = login.resolve(resolver, destination.has_login(), file);
         ServerSettings {
-            login: Login {
-                username: resolver
-                    .choose("MLFLOW_TRACKING_USERNAME")
-                    .configured(username)
-                    .variable(line)
-                    .file(file, |file| file.username.clone())
-                    .unless_in_uri(destination.has_login())
-                    .or_unset(),
-                password: resolver
-                    .choose("MLFLOW_TRACKING_PASSWORD")
-                    .configured(password)
-                    .variable(secret)
-                    .file(file, |file| file.password.clone())
-                    .unless_in_uri(destination.has_login())
-                    .or_unset(),
-                token: resolver
-                    .choose("MLFLOW_TRACKING_TOKEN")
-                    .configured(token)
-                    .variable(secret)
-                    .or_unset(),
-            },
+            login,
+            headers: headers.resolve(resolver),
             tls: Tls {
                 insecure: resolver
                     .choose(INSECURE_TLS)
@@ -216,7 +161,8 @@ impl ServerOptions {
                 .choose("MLFLOW_WORKSPACE")
                 .configured(workspace)
                 .variable(line)
-                .or_unset(),
+                .or_unset_shown_as(namespace.as_deref())
+                .or(namespace),
             local_artifacts_dir: resolver
                 .choose(LOCAL_ARTIFACTS_DIR)
                 .configured_as(local_artifacts_dir, absolute_directory)
@@ -243,12 +189,3 @@ fn absolute_directory(path: PathBuf) -> Result<PathBuf, UserWarning> {
 
 const LOCAL_ARTIFACTS_DIR: &str = "MLFLOW_LOCAL_ARTIFACTS_DIR";
 const INSECURE_TLS: &str = "MLFLOW_TRACKING_INSECURE_TLS";
-
-/// Returns `text` without the line breaks at its end. The content of a file that was read into a variable
-/// usually ends with one.
-fn without_line_end(text: String) -> String {
-    let kept = text.trim_end_matches(['\r', '\n']).len();
-    let mut text = text;
-    text.truncate(kept);
-    text
-}

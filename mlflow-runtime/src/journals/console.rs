@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mlflow_rules::Edge;
 
-use crate::journal::console_log::{mask_secrets, read_part_end, read_range};
+use crate::journal::console_log::{mask_output, read_part_end, read_range};
 use crate::journal::directory::{CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::SharedFilePart;
 use crate::journal::user_files;
@@ -91,7 +91,7 @@ impl StoredConsole {
             Err(error) => return Err(error),
         };
         // The process may be in the middle of a word.
-        let text = mask_secrets(bytes, Edge::Cut);
+        let text = mask_output(&bytes, Edge::Cut);
         if wanted == from {
             return Ok(text);
         }

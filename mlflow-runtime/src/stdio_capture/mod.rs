@@ -128,6 +128,7 @@ impl Capture {
         let until = until.min(Instant::now() + TEE_STOP_TIMEOUT);
         self.redirect.stop(until);
         self.shared_file.finish_ended_parts(Duration::ZERO);
+        self.shared_file.blot_secrets(true);
     }
 
     pub(crate) fn file_name(&self) -> &str {
@@ -145,13 +146,14 @@ struct CaptureMonitor {
 }
 
 impl CaptureMonitor {
-    /// Checks the file, which is `length` bytes long; returns false if the capture has to end. Wakes the
-    /// shipper if the file has changed.
+    /// Checks the file, which is `length` bytes long, and overwrites new secrets in it; returns false if the capture has to
+    /// end. Wakes the shipper if the file has changed.
     fn check_length(&mut self, length: u64) -> bool {
         if bytes_in_pipes() == 0 {
             self.shared_file.finish_ended_parts(ARRIVAL_TIMEOUT);
         }
         let needed = self.shared_file.reclaim_space();
+        self.shared_file.blot_secrets(false);
         if needed > self.max_bytes && !self.is_closed {
             self.is_closed = true;
             self.shared_file.close();

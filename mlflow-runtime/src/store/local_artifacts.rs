@@ -14,9 +14,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::{ArtifactContent, ByteSink, ClientError, StoreError, uri, validate};
 use crate::entities::FileInfo;
+use crate::os::existing_file::{open_below, remove_below};
 use crate::os::new_file::{DRAFT_NAME, NewFile};
 use crate::percent_encoding::percent_decode;
 
@@ -118,6 +120,7 @@ pub(super) fn list(root: &Path, folder: &str) -> Result<Vec<FileInfo>, ClientErr
     let Some(directory) = resolve(root, folder)? else {
         return Ok(Vec::new());
     };
+    let directory = directory.path();
     let failed = |error| read_error(&directory, error);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
@@ -181,6 +184,11 @@ pub(super) fn list_all(root: &Path) -> Result<BTreeMap<String, Option<u64>>, Sto
 
 /// Reads the file `path` below `root`, and hands its bytes to `sink`.
 pub(super) fn read(root: &Path, path: &str, sink: &mut ByteSink<'_>) -> Result<(), ClientError> {
+    read_open(open_to_read(root, path)?, path, sink)
+}
+
+/// Opens the file `path` below `root`.
+pub(super) fn open_to_read(root: &Path, path: &str) -> Result<File, ClientError> {
     validate::check_path_inside(path)?;
     let missing = || {
         ClientError::not_found(format!(
@@ -189,17 +197,27 @@ pub(super) fn read(root: &Path, path: &str, sink: &mut ByteSink<'_>) -> Result<(
         ))
     };
     let file = resolve(root, path)?.ok_or_else(missing)?;
-    let failed = |error| read_error(&file, error);
-    let metadata = fs::metadata(&file).map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(ClientError::invalid(format!(
-            "the artifact `{path}` is a folder: list it, and read the files in it"
-        )));
-    }
-    if !metadata.is_file() {
-        return Err(missing());
-    }
-    let mut reader = File::open(&file).map_err(failed)?;
+    open_below(&file.root, &file.relative).map_err(|error| {
+        if error.kind() == ErrorKind::IsADirectory {
+            return ClientError::invalid(format!(
+                "the artifact `{path}` is a folder: list it, and read the files in it"
+            ));
+        }
+        // It is a pipe, or somebody has exchanged it for a link.
+        if is_no_file(&error) {
+            return missing();
+        }
+        read_error(&file.path(), error)
+    })
+}
+
+/// Hands the bytes of the open artifact `path` to `sink`.
+pub(super) fn read_open(
+    mut reader: File,
+    path: &str,
+    sink: &mut ByteSink<'_>,
+) -> Result<(), ClientError> {
+    let failed = |error| read_error(Path::new(path), error);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let length = match reader.read(&mut buffer) {
@@ -267,9 +285,21 @@ pub(super) fn remove(artifact_uri: &str, run_id: &str) -> Result<(), ClientError
     Ok(())
 }
 
-/// Returns the place of `path` below `root`, without symbolic links; `None` if nothing is there, or if a link
-/// leads out of `root`.
-fn resolve(root: &Path, path: &str) -> Result<Option<PathBuf>, ClientError> {
+/// Place below a directory, without symbolic links.
+struct ResolvedPath {
+    root: PathBuf,
+    /// Path below `root`; empty for `root` itself.
+    relative: PathBuf,
+}
+
+impl ResolvedPath {
+    fn path(&self) -> PathBuf {
+        self.root.join(&self.relative)
+    }
+}
+
+/// Returns the place of `path` below `root`; `None` if nothing is there, or if a link leads out of `root`.
+fn resolve(root: &Path, path: &str) -> Result<Option<ResolvedPath>, ClientError> {
     let target = match path {
         "" => root.to_owned(),
         path => {
@@ -284,8 +314,13 @@ fn resolve(root: &Path, path: &str) -> Result<Option<PathBuf>, ClientError> {
         }
         Err(error) => Err(read_error(path, error)),
     };
-    let (root, target) = (canonical(root)?, canonical(&target)?);
-    Ok(target.filter(|target| root.is_some_and(|root| target.starts_with(root))))
+    let (Some(root), Some(target)) = (canonical(root)?, canonical(&target)?) else {
+        return Ok(None);
+    };
+    let relative = target.strip_prefix(&root).map(Path::to_owned);
+    Ok(relative
+        .ok()
+        .map(|relative| ResolvedPath { root, relative }))
 }
 
 /// Deletes the file or folder `path` below `root`. If there is none, nothing changes.
@@ -296,31 +331,29 @@ pub(super) fn delete_artifact(root: &Path, path: &str) -> Result<(), StoreError>
         retry_after: None,
     };
     // A link that leads out of the run's directory is not followed, and nothing is deleted through one.
-    let (Some(found), Some(root)) = (
-        resolve(root, path).map_err(unavailable)?,
-        resolve(root, "").map_err(unavailable)?,
-    ) else {
+    let Some(found) = resolve(root, path).map_err(unavailable)? else {
         return Ok(());
     };
-    if found != root.join(path) {
+    if found.relative != Path::new(path) {
         return Err(StoreError::Blocked {
             reason: format!(
                 "{} is not deleted: it is a symbolic link",
-                root.join(path).display()
+                found.root.join(path).display()
             )
             .into(),
             everything: false,
         });
     }
     // A folder with files is refused: others may have written them meanwhile.
-    let deleted = if found.is_dir() {
-        remove_empty_folders(&found)
+    let target = found.path();
+    let deleted = if target.is_dir() {
+        remove_empty_folders(&target)
     } else {
-        fs::remove_file(&found)
+        remove_below(&found.root, &found.relative)
     };
     match deleted {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            let reason = format!("cannot delete the artifact {}: {error}", found.display()).into();
+            let reason = format!("cannot delete the artifact {}: {error}", target.display()).into();
             Err(match error.kind() {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     StoreError::Blocked {
@@ -388,6 +421,12 @@ pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
     } else {
         Err(rejected(&"it is not a regular file"))
     }
+}
+
+/// Returns true if a file cannot be opened because there is none, but nothing, a link or a pipe.
+fn is_no_file(error: &io::Error) -> bool {
+    let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    is_loop || matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound)
 }
 
 fn is_link(path: &Path) -> bool {

@@ -51,6 +51,7 @@ pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
 pub(crate) use rest::fuzz_support;
 
+pub use crate::config::login::Credentials;
 pub use crate::config::multipart::MultipartUploads;
 pub use crate::model::{
     DatasetId, ExperimentRef, InputDataset, Metric, ModelMetric, ModelStatus, NewModel, Param,
@@ -66,7 +67,7 @@ pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "rest")]
-pub use rest::{Credentials, RestOptions, RestStore};
+pub use rest::{RestOptions, RestStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub(crate) use table_file::TableFile;

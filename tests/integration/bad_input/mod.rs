@@ -436,7 +436,7 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
             "expected http://mlflow.example.com:5000",
         ),
         ("127.0.0.1:5000", "expected http://127.0.0.1:5000"),
-        ("databricks", "Databricks is not supported yet"),
+        ("databricks", "expected `databricks` with DATABRICKS_HOST"),
         ("./mlruns", "expected sqlite:///mlflow.db"),
         ("file:./mlruns", "expected sqlite:///mlflow.db"),
         (
@@ -922,12 +922,12 @@ fn credentials_stand_in_the_file_in_the_home_directory_and_other_ways_are_said_t
     let bob = ("MLFLOW_TRACKING_USERNAME", "bob");
     assert_eq!(run(&[bob]).0, "Basic Ym9iOnMzY3JldA==", "bob:s3cret");
     std::fs::write(&file, "[mlflow\ns3cret").unwrap();
-    let (sent, stderr) = run(&[("MLFLOW_TRACKING_AUTH", "kubernetes")]);
+    let (sent, stderr) = run(&[("MLFLOW_TRACKING_AUTH", "arn")]);
     assert_eq!(sent, "");
     assert!(!stderr.contains("s3cret"), "{stderr}");
     for said in [
         ".mlflow/credentials cannot be used and is ignored; expected a section `[mlflow]`",
-        "mlflow: MLFLOW_TRACKING_AUTH=\"kubernetes\" is not supported and is ignored",
+        "mlflow: MLFLOW_TRACKING_AUTH=\"arn\" cannot be used and is ignored; expected kubernetes",
     ] {
         assert!(stderr.contains(said), "{stderr}");
     }

@@ -250,7 +250,7 @@ fn variables_that_cannot_be_used_are_warnings_with_what_to_do() {
         "MLFLOW_EXIT_TIMEOUT=\"soon\" cannot be used",
         "tracking is turned off",
         "RANK=\"many\" cannot be used",
-        "MLFLOW_TRACKING_AUTH=\"arn\" is not supported",
+        "MLFLOW_TRACKING_AUTH=\"arn\" cannot be used",
     ] {
         assert_finding(&report, "configuration", "warning", text);
     }

@@ -90,6 +90,60 @@ fn it_is_there_while_the_run_goes_on_and_logs_nothing() {
     assert_eq!(folder.journals_left(), 0);
 }
 
+/// Returns true if a file in the folder of the journals holds the word.
+fn journal_holds(folder: &Folder, word: &str) -> bool {
+    let mut folders = vec![folder.journal()];
+    while let Some(inner) = folders.pop() {
+        for entry in fs::read_dir(inner).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = fs::read(path)
+                && bytes
+                    .windows(word.len())
+                    .any(|part| part == word.as_bytes())
+            {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Regression: what a program printed lay in its journal as it was, until it was uploaded.
+#[test]
+#[cfg(feature = "redact")]
+fn secrets_do_not_stay_in_the_journal() {
+    let folder = Folder::new();
+    // Nothing listens there, so nothing is uploaded.
+    let away = ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9");
+    let pattern = ("MLFLOW_REDACT_PATTERN", "ACME-[0-9A-F]{8}");
+    let exit = ("MLFLOW_EXIT_TIMEOUT", "1");
+    let environment = [CAPTURED, QUIET, away, pattern, exit];
+    let mut program = folder.start(PRINTED, &["leaks"], &environment);
+    program.wait_for_stdout("printed");
+    eventually("it is in the journal", || journal_holds(&folder, "rows=3"));
+    eventually("the secrets stay there", || {
+        !journal_holds(&folder, "hunter2") && !journal_holds(&folder, "ACME-0123ABCD")
+    });
+    program.tell();
+    let ended = program.end();
+    // What the program itself prints is its own.
+    assert!(ended.stdout.contains("password=hunter2") && ended.stdout.contains("api_key=hunter3"));
+    assert_eq!(folder.journals_left(), 1);
+    assert!(
+        !journal_holds(&folder, "hunter3"),
+        "the line without an end"
+    );
+    let inspected = folder.run(
+        env!("CARGO_BIN_EXE_sweep"),
+        &["1"],
+        &[("MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), exit],
+    );
+    assert!(inspected.success, "{}", inspected.stderr);
+    assert!(!journal_holds(&folder, "hunter"));
+}
+
 #[test]
 fn it_outlives_a_killed_process() {
     let folder = Folder::new();

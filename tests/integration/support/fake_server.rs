@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// HTTP request received by a server.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub(crate) enum Reply {
     Hang,
     /// Exactly these bytes; then the connection stays open until the client closes it.
     Stall(Vec<u8>),
+    /// These bytes, and then others again and again, with a pause before each time, until the client closes the connection.
+    Endless(Vec<u8>, Vec<u8>, Duration),
 }
 
 impl Reply {
@@ -47,6 +52,7 @@ impl Reply {
 /// HTTP server on a free port of 127.0.0.1. Its threads end with the process.
 pub(crate) struct FakeServer {
     address: SocketAddr,
+    is_encrypted: bool,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -54,17 +60,43 @@ impl FakeServer {
     /// Starts a server that answers each request with the result of `reply`. The second argument of `reply`
     /// is the number of requests received before, on all connections.
     pub(crate) fn start(reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_as(None, reply)
+    }
+
+    /// Starts a server like [`start`](Self::start) that speaks TLS, as `localhost`.
+    pub(crate) fn start_encrypted(
+        tls: Arc<ServerConfig>,
+        reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_as(Some(tls), reply)
+    }
+
+    fn start_as(
+        tls: Option<Arc<ServerConfig>>,
+        reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let is_encrypted = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (reply, kept) = (Arc::new(reply), requests.clone());
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (reply, kept) = (reply.clone(), kept.clone());
-                thread::spawn(move || serve(connection, &*reply, &kept));
+                let (reply, kept, tls) = (reply.clone(), kept.clone(), tls.clone());
+                thread::spawn(move || match tls {
+                    None => serve(connection, &*reply, &kept),
+                    Some(tls) => {
+                        let session = ServerConnection::new(tls).expect("a session");
+                        serve(StreamOwned::new(session, connection), &*reply, &kept);
+                    }
+                });
             }
         });
-        Self { address, requests }
+        Self {
+            address,
+            is_encrypted,
+            requests,
+        }
     }
 
     /// Starts a server that accepts connections, but never reads from them and never answers.
@@ -74,12 +106,17 @@ impl FakeServer {
         thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
         Self {
             address,
+            is_encrypted: false,
             requests: Arc::default(),
         }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        if self.is_encrypted {
+            format!("https://localhost:{}", self.address.port())
+        } else {
+            format!("http://{}", self.address)
+        }
     }
 
     /// Returns the requests received so far.
@@ -93,12 +130,11 @@ impl FakeServer {
 
 /// Answers the requests of one connection, and keeps them in `kept`.
 fn serve(
-    connection: TcpStream,
+    connection: impl Read + Write,
     reply: &dyn Fn(&Request, usize) -> Reply,
     kept: &Mutex<Vec<Request>>,
 ) {
-    let mut reader = BufReader::new(connection.try_clone().expect("a handle"));
-    let mut writer = connection;
+    let mut reader = BufReader::new(connection);
     while let Some(request) = read_request(&mut reader) {
         let before = {
             let mut kept = kept.lock().expect("no panic in the server");
@@ -111,13 +147,21 @@ fn serve(
                 format!("HTTP/1.1 {status} Some Words\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
             }
             Reply::Raw(bytes) => {
-                let _ = writer.write_all(&bytes);
+                let _ = reader.get_mut().write_all(&bytes);
                 return;
             }
             Reply::Close => return,
             Reply::Stall(bytes) => {
-                let _ = writer.write_all(&bytes);
+                let _ = reader.get_mut().write_all(&bytes);
                 let _ = reader.read_to_end(&mut Vec::new());
+                return;
+            }
+            Reply::Endless(first, again, pause) => {
+                let mut sent = reader.get_mut().write_all(&first);
+                while sent.is_ok() {
+                    thread::sleep(pause);
+                    sent = reader.get_mut().write_all(&again);
+                }
                 return;
             }
             Reply::Hang => {
@@ -125,7 +169,7 @@ fn serve(
                 return;
             }
         };
-        if writer.write_all(&bytes).is_err() {
+        if reader.get_mut().write_all(&bytes).is_err() {
             return;
         }
     }

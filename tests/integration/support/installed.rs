@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 /// Python packages to install. The upper bounds keep later releases of MLflow's dependencies from breaking
 /// MLflow.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "mlflow==3.17.2",
     "sqlalchemy<2.2",
     "alembic<2",
@@ -19,6 +19,7 @@ const PACKAGES: [&str; 8] = [
     "psycopg2-binary<3", // driver for PostgreSQL
     "boto3<2",           // client for S3
     "moto<6",            // S3 service on this machine
+    "Flask-WTF<2",       // the application `basic-auth` of the server
 ];
 
 /// Newer release, for what the installed one does not have.

@@ -2,6 +2,7 @@
 //! that misbehave, and programs in folders of their own.
 
 pub(crate) mod bucket;
+pub(crate) mod certificates;
 pub(crate) mod command_line;
 pub(crate) mod fake_mlflow;
 pub(crate) mod fake_server;

@@ -95,7 +95,8 @@ impl Folder {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("MLFLOW_") {
+            let name = variable.to_string_lossy();
+            if name.starts_with("MLFLOW_") || name.starts_with("DATABRICKS_") {
                 command.env_remove(variable);
             }
         }

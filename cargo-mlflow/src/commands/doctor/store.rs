@@ -256,7 +256,12 @@ impl Login {
         };
         let username = find("MLFLOW_TRACKING_USERNAME");
         let password = find("MLFLOW_TRACKING_PASSWORD");
-        let token = find("MLFLOW_TRACKING_TOKEN");
+        let token = [
+            "MLFLOW_TRACKING_TOKEN",
+            "MLFLOW_TRACKING_TOKEN_FILE",
+            "MLFLOW_TRACKING_AUTH",
+        ];
+        let token = token.into_iter().find_map(find);
         let half = |set: &Setting, other| {
             let (name, source) = (set.name, source_of(set));
             format!("{name} ({source}) is not used without {other}")
@@ -264,7 +269,7 @@ impl Login {
         let by_token = || token.map(|token| format!("the token ({})", source_of(token)));
         let (description, unused) = match (username, password) {
             (Some(username), Some(_)) if username.source == SettingSource::TrackingUri => {
-                let login = "the user name and password of the tracking URI".to_owned();
+                let login = "the login of the tracking URI".to_owned();
                 (Some(login), None)
             }
             (Some(username), Some(password)) => {

@@ -3,6 +3,7 @@
 //! Invariants: the text of a destination, as it is printed and written to journals, contains no credentials.
 //! A URI that cannot be used never leads to another store.
 
+mod databricks;
 mod postgres_uri;
 mod server_uri;
 mod unusable;
@@ -86,6 +87,9 @@ impl Destination {
             Some((scheme, _)) if is_http(scheme) => Ok(Self::Rest {
                 uri: ServerUri::parse(uri)?,
             }),
+            _ if databricks::is_databricks(uri) => Ok(Self::Rest {
+                uri: databricks::parse(uri, &environment)?,
+            }),
             Some((scheme, rest)) if is_postgres(scheme) => Ok(Self::Postgres {
                 uri: Box::new(parse_postgres(rest)?),
             }),
@@ -137,11 +141,13 @@ impl fmt::Debug for Destination {
 
 /// Parses the part of a URI of PostgreSQL after `://`. Parts that are missing come from the environment.
 fn parse_postgres(rest: &str) -> Result<PostgresUri, String> {
-    let lookup = |variable: &str| {
-        let value = env::var(variable).ok();
-        value.filter(|value| !variable.is_empty() && !value.is_empty())
-    };
-    PostgresUri::parse(rest, &lookup)
+    PostgresUri::parse(rest, &environment)
+}
+
+/// Returns the value of a variable, unless it is empty.
+fn environment(variable: &str) -> Option<String> {
+    let value = { !variable.is_empty() }.then(|| env::var(variable).ok());
+    value.flatten().filter(|value| !value.is_empty())
 }
 
 fn is_http(scheme: &str) -> bool {

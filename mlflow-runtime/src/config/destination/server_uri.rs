@@ -8,14 +8,27 @@
 
 use std::fmt;
 
+use crate::config::login::Login;
+
 /// Address of a tracking server.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct ServerUri {
     /// URI as it was given, which may contain a user name and a password: never print it as it is.
     given: String,
     /// Scheme, host, port and path.
     shown: String,
+    /// Login that was found together with the address, and wins over all others.
+    login: Option<Box<Login>>,
 }
+
+/// Two addresses are equal if the same was given, whatever the login is now.
+impl PartialEq for ServerUri {
+    fn eq(&self, other: &Self) -> bool {
+        self.given == other.given
+    }
+}
+
+impl Eq for ServerUri {}
 
 impl ServerUri {
     /// Parses a URI with the scheme `http` or `https`. The error shows no part of the URI, which may be a password.
@@ -61,7 +74,19 @@ impl ServerUri {
         Ok(Self {
             given: uri.trim_end_matches('/').to_owned(),
             shown,
+            login: None,
         })
+    }
+
+    /// Adds a login that was found together with the address.
+    pub(super) fn with_login(mut self, login: Login) -> Self {
+        self.login = Some(Box::new(login));
+        self
+    }
+
+    /// Returns the login that was found together with the address.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_deref()
     }
 
     /// Returns the URI as it was given, with its credentials.
@@ -70,8 +95,11 @@ impl ServerUri {
         &self.given
     }
 
-    /// Returns true if the URI contains a user name or a password.
+    /// Returns true if the URI contains a user name or a password, or was found together with a login.
     pub(super) fn has_login(&self) -> bool {
+        if self.login.is_some() {
+            return true;
+        }
         let (_, rest) = self.given.split_once("://").unwrap_or_default();
         let (authority, _) = split_authority(rest);
         let login = authority.rsplit_once('@');
@@ -100,6 +128,13 @@ fn split_authority(rest: &str) -> (&str, &str) {
 impl fmt::Display for ServerUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
+    }
+}
+
+/// Text without the login.
+impl fmt::Debug for ServerUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

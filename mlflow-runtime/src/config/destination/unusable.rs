@@ -135,9 +135,13 @@ fn diagnose_uri(given: &str, fault: String) -> (String, Remedy) {
     let lower = given.to_ascii_lowercase();
     let scheme = lower.split_once(':').map_or("", |(scheme, _)| scheme);
     let dialect = scheme.split('+').next().unwrap_or(scheme);
-    if lower == "databricks" || scheme.starts_with("databricks") || scheme == "uc" {
-        let reason = "Databricks is not supported yet".to_owned();
-        return (reason, uri_like("the http:// address of a tracking server"));
+    if lower == "databricks" || scheme == "databricks" {
+        let usable = "`databricks` with DATABRICKS_HOST and DATABRICKS_TOKEN, or `databricks://PROFILE` of ~/.databrickscfg";
+        return (fault, uri_like(usable));
+    }
+    if scheme.starts_with("databricks") || lower.starts_with("databricks") || scheme == "uc" {
+        let reason = "it names a registry of models, not a tracking server".to_owned();
+        return (reason, uri_like("`databricks`, or `databricks://PROFILE`"));
     }
     if ["mysql", "mssql", "oracle"].contains(&dialect) {
         let reason = format!("a {dialect} database can only be reached through a tracking server");
@@ -265,11 +269,11 @@ mod tests {
     fn what_cannot_be_told_waits_under_its_own_name_and_says_why() {
         for (given, origin, word) in [
             (
-                "databricks",
-                "databricks",
-                "Databricks is not supported yet",
+                "databricks://scope:key",
+                "databricks://scope:key",
+                "own store of secrets, which can only be read there; expected `databricks` with DATABRICKS_HOST",
             ),
-            ("databricks://profile", "databricks://profile", "Databricks"),
+            ("databricks-uc", "databricks-uc", "a registry of models"),
             ("./mlruns", "./mlruns", "folder"),
             ("mlruns", "mlruns", "sqlite:///mlflow.db"),
             ("file:./mlruns", "file:./mlruns", "folder"),

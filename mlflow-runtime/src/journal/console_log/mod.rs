@@ -21,13 +21,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use mlflow_rules::{Edge, mask};
 use rustc_hash::FxHashMap;
 
 use crate::journal::segment::allocate::check_file_size_limit;
 use crate::journal::user_files;
 use crate::sync::lock;
-pub(crate) use shared_file::{SharedLogFile, read_part_end};
+pub(crate) use shared_file::{SharedLogFile, mask_output, read_part_end};
 
 /// Console logs of a journal's runs, by the number of the run.
 #[derive(Default)]
@@ -111,16 +110,6 @@ pub(crate) fn read_range(file: &File, from: u64, length: u64) -> io::Result<Vec<
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, from)?;
     Ok(bytes)
-}
-
-/// Masks secrets in the captured output of a process. Bytes that are not UTF-8 become U+FFFD.
-pub(crate) fn mask_secrets(bytes: Vec<u8>, edge: Edge) -> String {
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    match mask(&text, edge) {
-        Some(masked) => masked.text,
-        None => text,
-    }
 }
 
 /// Reason why a line was not written.

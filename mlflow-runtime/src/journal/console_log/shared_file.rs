@@ -6,20 +6,49 @@
 //! process which reads the journal after a kill knows the end; a part without its marker file is not needed
 //! any more. Space that no part needs is released to the file system. The helper appends to the file, so the
 //! file may be truncated, and emptied, while it is written.
+//!
+//! The helper writes what the process prints, with the secrets in it. [`blot_secrets`](SharedLogFile::blot_secrets) overwrites
+//! these in the file, with bytes that no text holds, so that they lie on the disk for no longer than a look at the file is
+//! apart from the next. Offsets stay as they are. What is read of the file shows `[redacted]` in their place.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mlflow_rules::{Edge, REDACTED, credential_ranges, mask};
+
 use super::{TRUNCATION_NOTICE, file_length, read_range};
 use crate::journal::user_files;
 use crate::sync::lock;
 
+/// First byte in place of a secret. No UTF-8 text holds it.
+const BLOT_START: u8 = 0xfe;
+/// Further bytes in place of a secret. No UTF-8 text holds it.
+const BLOT: u8 = 0xff;
+
+/// Number of bytes before new output that are looked at again: a secret, such as a private key, may have begun there.
+const BLOT_CONTEXT_BYTES: u64 = 16 << 10;
+
+/// Number of bytes that are read of the file at a time.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Greatest number of bytes that one look at the file searches for secrets, unless it is the last one.
+const MAX_SEARCHED_BYTES: u64 = 32 << 20;
+
+/// Length from which on a line is searched before it has ended.
+const LONG_LINE_BYTES: usize = 64 << 10;
+
 pub(crate) struct SharedLogFile {
     file: File,
+    /// The same file, to overwrite bytes in it: what is written to `file` goes to its end.
+    overwriting: File,
+    /// Offset up to which the file was searched for secrets.
+    blotted_end: Mutex<u64>,
     is_closed: AtomicBool,
     parts: Mutex<LogParts>,
 }
@@ -50,6 +79,8 @@ impl SharedLogFile {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: user_files::create_to_append(path)?,
+            overwriting: user_files::open_to_write(path)?,
+            blotted_end: Mutex::new(0),
             is_closed: AtomicBool::new(false),
             parts: Mutex::default(),
         })
@@ -116,6 +147,58 @@ impl SharedLogFile {
         read_range(&self.file, from, length)
     }
 
+    /// Overwrites the secrets in what was written since the last call, up to the end of the last line, or with `is_last` to
+    /// the end of the file. A secret that cannot be overwritten is masked when the log is read.
+    pub(crate) fn blot_secrets(&self, is_last: bool) {
+        let mut searched = lock(&self.blotted_end);
+        let mut left = if is_last {
+            u64::MAX
+        } else {
+            MAX_SEARCHED_BYTES
+        };
+        while let Some(end) = self.blot_piece(*searched, is_last) {
+            left = left.saturating_sub(end.saturating_sub(*searched));
+            *searched = end;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Overwrites the secrets in a piece of the file behind `searched`. Returns the end of the piece, or `None` if nothing is to
+    /// be searched yet.
+    fn blot_piece(&self, searched: u64, is_last: bool) -> Option<u64> {
+        let length = self.length();
+        // The file may have been emptied.
+        let searched = if length < searched { 0 } else { searched };
+        let from = searched.saturating_sub(BLOT_CONTEXT_BYTES);
+        let to = length.min(searched + PIECE_BYTES);
+        if to <= searched {
+            return None;
+        }
+        let bytes = read_range(&self.file, from, to - from).ok()?;
+        let new = usize::try_from(searched - from).ok()?;
+        let end = if is_last && to == length {
+            bytes.len()
+        } else {
+            new + find_piece_end(bytes.get(new..)?)?
+        };
+        let text = to_searchable(bytes.get(..end)?);
+        for range in credential_ranges(&text) {
+            let range = without_key_header(&text, range);
+            if range.is_empty() {
+                continue;
+            }
+            let mut blots = vec![BLOT; range.len()];
+            if let Some(first) = blots.first_mut() {
+                *first = BLOT_START;
+            }
+            let at = from + range.start as u64;
+            let _ = self.overwriting.write_all_at(&blots, at);
+        }
+        Some(from + end as u64)
+    }
+
     /// Releases the space that no part needs, and returns the number of bytes that parts need; 0 once the
     /// file is closed.
     pub(crate) fn reclaim_space(&self) -> u64 {
@@ -128,6 +211,7 @@ impl SharedLogFile {
         }
         let Some(first) = parts.parts.iter().map(|part| part.start).min() else {
             let _ = self.file.set_len(0);
+            *lock(&self.blotted_end) = 0;
             parts.freed_end = 0;
             return 0;
         };
@@ -172,6 +256,81 @@ impl LogParts {
             }
         }
     }
+}
+
+/// Returns the end of the last line, or of the last word if the line is very long; `None` if more is to be waited for. A line that
+/// a terminal shows over the one before it has ended, too.
+fn find_piece_end(bytes: &[u8]) -> Option<usize> {
+    let last = |is_end: fn(&u8) -> bool| bytes.iter().rposition(is_end).map(|at| at + 1);
+    last(|byte| matches!(byte, b'\n' | b'\r')).or_else(|| {
+        let is_long = bytes.len() >= LONG_LINE_BYTES;
+        is_long.then(|| last(|byte| *byte == b' ').unwrap_or(bytes.len()))
+    })
+}
+
+/// Returns the text of captured output in which secrets are looked for. Every byte keeps its place. Letters stand in place of a
+/// secret that is blotted out, so that what follows it, such as the second half of a key, is known as its continuation.
+fn to_searchable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let placeholder = |byte: &u8| match *byte {
+            BLOT | BLOT_START => 'A',
+            _ => '?',
+        };
+        text.extend(chunk.invalid().iter().map(placeholder));
+    }
+    text
+}
+
+/// Returns the part of a secret's range behind the first line of a private key. That line stays, as the rest of the key may follow.
+fn without_key_header(text: &str, range: Range<usize>) -> Range<usize> {
+    let secret = text.get(range.clone()).unwrap_or_default();
+    if !secret.starts_with("-----BEGIN ") {
+        return range;
+    }
+    let header = secret.find('\n').map_or(secret.len(), |at| at + 1);
+    range.start + header..range.end
+}
+
+/// Returns captured output as text, with `[redacted]` in place of secrets, also of those that are [blotted
+/// out](SharedLogFile::blot_secrets). Other bytes that are not UTF-8 become U+FFFD.
+pub(crate) fn mask_output(bytes: &[u8], edge: Edge) -> String {
+    let mut hidden = blots(bytes);
+    hidden.extend(credential_ranges(&to_searchable(bytes)));
+    hidden.sort_by_key(|range| range.start);
+    let mut text = String::with_capacity(bytes.len());
+    let mut shown = 0;
+    for range in hidden {
+        if range.start >= shown {
+            let between = bytes.get(shown..range.start).unwrap_or_default();
+            // Two parts of one secret may stand side by side.
+            if !between.is_empty() || !text.ends_with(REDACTED) {
+                text.push_str(&String::from_utf8_lossy(between));
+                text.push_str(REDACTED);
+            }
+        }
+        shown = shown.max(range.end);
+    }
+    text.push_str(&String::from_utf8_lossy(
+        bytes.get(shown..).unwrap_or_default(),
+    ));
+    mask(&text, edge).map_or(text, |masked| masked.text)
+}
+
+/// Returns the ranges of what is blotted out. A secret of a single byte is not told from other bytes.
+fn blots(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(rest) = bytes.get(from..)
+        && let Some(at) = rest.windows(2).position(|pair| pair == [BLOT_START, BLOT])
+    {
+        let further = rest.get(at + 1..).unwrap_or_default();
+        let length = further.iter().take_while(|byte| **byte == BLOT).count();
+        found.push(from + at..from + at + 1 + length);
+        from += at + 1 + length;
+    }
+    found
 }
 
 /// Returns the end of a part of an orphaned journal's file: `None` if the part is not needed any more, and
@@ -256,6 +415,96 @@ mod tests {
         common.remove_part(first);
         assert_eq!(read_part_end(&marker("first")), None);
         assert_eq!(common.part_length(first), 0);
+    }
+
+    /// Regression: what a process printed lay in the file as it was until it was uploaded.
+    #[test]
+    fn secrets_are_overwritten_in_the_file() {
+        let (folder, common) = folder();
+        let (part, _) = common.begin_part(folder.0.join("part"), 0).expect("a part");
+        let raw = || fs::read(folder.0.join("common.console")).expect("readable");
+        let holds = |word: &str| String::from_utf8_lossy(&raw()).contains(word);
+        print(&common, "rate=1\npassword=hunter2 rows=3\npassw");
+        common.blot_secrets(false);
+        assert!(!holds("hunter2") && holds("rows=3"));
+        print(&common, "ord=s3cr3t");
+        common.blot_secrets(false);
+        assert!(holds("s3cr3t"), "the line has not ended");
+        print(&common, "\n\u{ff}");
+        common.blot_secrets(false);
+        assert!(!holds("s3cr3t"));
+        let key = |word: &str| format!("-----{word} PRIVATE KEY-----\n");
+        print(&common, &format!("{}MIIabcdefgh\n", key("BEGIN")));
+        common.blot_secrets(false);
+        print(
+            &common,
+            &format!("MIIdefghijk\n{}Token: Zx81kQ9vLm2P", key("END")),
+        );
+        common.blot_secrets(true);
+        assert!(!holds("MIIabc") && !holds("MIIdef") && !holds("Zx81kQ9vLm2P"));
+        let length = common.part_length(part);
+        assert_eq!(length, raw().len() as u64);
+        let shown = mask_output(&common.read(part, length).expect("readable"), Edge::End);
+        let expected = "rate=1\npassword=[redacted] rows=3\npassword=[redacted]\nÿ[redacted]\nToken: [redacted]";
+        assert_eq!(shown, expected);
+    }
+
+    /// Regression: of a secret that a look at the file had cut, the rest was not known as one.
+    #[test]
+    fn a_secret_that_comes_in_parts_is_overwritten_as_a_whole() {
+        let key_line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2);
+        let body = format!("{key_line}\n").repeat(20);
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{body}-----END PRIVATE KEY-----\n");
+        let line = format!(
+            "{}password=hunter2hunter2 rows=3\n",
+            "epoch ".repeat(20_000)
+        );
+        for text in [
+            format!("{}\n{key}rows=3\n", "noise ".repeat(30_000)),
+            line,
+            "5 %\r6 % password=hunter2hunter2\r7 %".to_owned(),
+        ] {
+            for parts in [1, 3, 7, 50] {
+                let (folder, common) = folder();
+                let (part, _) = common.begin_part(folder.0.join("part"), 0).expect("a part");
+                let size = text.len().div_ceil(parts);
+                let mut rest = text.as_str();
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(size.min(rest.len()));
+                    print(&common, now);
+                    common.blot_secrets(false);
+                    rest = later;
+                }
+                common.blot_secrets(true);
+                let raw = common
+                    .read(part, common.part_length(part))
+                    .expect("readable");
+                let left = String::from_utf8_lossy(&raw);
+                let shown = mask_output(&raw, Edge::End);
+                for secret in ["MIIEvQ", "hunter2"] {
+                    assert!(!left.contains(secret), "{parts}: {left:.300}");
+                    assert!(!shown.contains(secret), "{parts}");
+                }
+                assert!(shown.contains("[redacted]"), "{parts}");
+                let others = ["noise noise", "epoch epoch", "5 %"];
+                assert!(others.iter().any(|other| shown.contains(other)), "{parts}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_become_a_mark() {
+        for (bytes, shown) in [
+            (&b"a\xfe\xff\xffb"[..], "a[redacted]b"),
+            (b"\xfe\xff\xfe\xff \xfe\xff", "[redacted] [redacted]"),
+            (b"a\xfeb\xc3", "a\u{fffd}b\u{fffd}"),
+            (b"\xe6\x97", "\u{fffd}"),
+            (b"\xff\0", "\u{fffd}\0"),
+            ("plain 日本".as_bytes(), "plain 日本"),
+            (b"a password=hunter2 \xff", "a password=[redacted] \u{fffd}"),
+        ] {
+            assert_eq!(mask_output(bytes, Edge::End), shown, "{bytes:?}");
+        }
     }
 
     #[test]

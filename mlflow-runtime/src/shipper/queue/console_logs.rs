@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::journal::console_log::{
-    ConsoleBytes, ConsoleLog, mask_secrets, read_part_end, read_range,
+    ConsoleBytes, ConsoleLog, mask_output, read_part_end, read_range,
 };
 use crate::journal::user_files;
 use crate::shipper::backoff::Backoff;
@@ -193,7 +193,7 @@ impl OpenConsole {
             ConsoleBytes::File(file) => ArtifactBytes::File(file),
             ConsoleBytes::Memory(bytes) => ArtifactBytes::Memory(bytes),
             ConsoleBytes::Unredacted(bytes) => {
-                ArtifactBytes::Memory(mask_secrets(bytes, Edge::End).into_bytes())
+                ArtifactBytes::Memory(mask_output(&bytes, Edge::End).into_bytes())
             }
         })
     }

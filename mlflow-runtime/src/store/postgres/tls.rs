@@ -2,28 +2,21 @@
 //!
 //! - `prefer`, the default, and `require` encrypt, but check no certificate: only `verify-full` proves that the server is
 //!   the one that is meant. `require` with a file of authorities checks as `verify-ca` does.
-//! - A certificate that stands itself in the file of authorities is accepted, as with OpenSSL: servers that nobody has
-//!   set up for more sign their own.
 //! - The cryptography provider is named here and not installed for the whole process.
 
 use std::env;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ring::digest::{self, SHA256, SHA384, SHA512};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -31,7 +24,9 @@ use tokio_rustls::{TlsConnector, client};
 
 use super::StoreError;
 use crate::config::destination::PostgresUri;
-use crate::store::certificates::{AnyCertificate, read_certificates, unusable_certificate_error};
+use crate::store::certificates::{
+    AnyCertificate, Authorities, read_certificates, unusable_certificate_error,
+};
 
 /// Value of `sslrootcert` that stands for the authorities of the system.
 const SYSTEM_AUTHORITIES: &str = "system";
@@ -184,100 +179,6 @@ fn blocked(reason: String) -> StoreError {
     StoreError::Blocked {
         reason: reason.into(),
         everything: true,
-    }
-}
-
-/// Verifier that knows the authorities of a file.
-#[derive(Debug)]
-struct Authorities {
-    verifier: Arc<WebPkiServerVerifier>,
-    certificates: Vec<CertificateDer<'static>>,
-    /// True if the certificate has to be that of the host.
-    checks_host: bool,
-}
-
-impl Authorities {
-    fn new(
-        file: &Path,
-        provider: Arc<rustls::crypto::CryptoProvider>,
-        checks_host: bool,
-    ) -> Result<Self, StoreError> {
-        let certificates = read_certificates(file)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in &certificates {
-            roots
-                .add(certificate.clone())
-                .map_err(|error| unusable_certificate_error(file, &error).with_source(error))?;
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|error| unusable_certificate_error(file, &error).with_source(error))?;
-        Ok(Self {
-            verifier,
-            certificates,
-            checks_host,
-        })
-    }
-}
-
-impl ServerCertVerifier for Authorities {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        let is_known = || self.certificates.iter().any(|known| known == end_entity);
-        match verified {
-            // The name is checked last, so that everything else is right.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.checks_host => Ok(ServerCertVerified::assertion()),
-            // The certificate of the server is itself in the file of the authorities. Its dates were checked first.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::Other(_),
-            )) if is_known() => {
-                if self.checks_host {
-                    let parsed = ParsedCertificate::try_from(end_entity)?;
-                    rustls::client::verify_server_name(&parsed, server_name)?;
-                }
-                Ok(ServerCertVerified::assertion())
-            }
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
     }
 }
 

@@ -7,7 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
 use super::error::{self, Cause, RequestError, Route};
-use super::http::{self, HttpClient};
+use super::http::{self, HttpClient, Idempotency};
 use super::multipart::{self, MultipartOutcome};
 use super::presigned::{BucketOutcome, UploadOwner};
 use super::redirects::Receiver;
@@ -192,10 +192,9 @@ async fn delete_by_proxy(
 ) -> Result<(), RequestError> {
     let url = artifact_url::proxied_url(http.base_url(), &run.artifact_uri, path)?;
     let asked = format!("DELETE artifact {path}");
-    let request = http.request(Method::DELETE, url);
     let answer = async {
-        let response =
-            { request.send().await }.map_err(|error| http::classify_send_error(&asked, error))?;
+        let build = || http.request(Method::DELETE, url.clone());
+        let response = http.send(&asked, Idempotency::Idempotent, build).await?;
         let status = response.status();
         if matches!(
             status,
@@ -328,15 +327,22 @@ async fn put_by_proxy(
         let request = http.request(Method::PUT, url);
         request.header(CONTENT_TYPE, content_type::header(path))
     };
-    let response = upload::send_following_redirects(
-        Receiver::TrackingServer,
-        request,
-        http.timeout(),
-        &asked,
-        url,
-        content,
-    )
-    .await?;
+    let put = || {
+        upload::send_following_redirects(
+            Receiver::TrackingServer,
+            &request,
+            http.timeout(),
+            &asked,
+            url.clone(),
+            content,
+        )
+    };
+    let login = http.login().prepare()?;
+    let mut response = put().await?;
+    if http.login().is_renewed(login, response.status()) {
+        response = put().await?;
+    }
+    http.note_login(&mut response);
     let answer = http::read_success_body(Route::Artifacts, &asked, response);
     let body = time_limit::with_timeout(http.timeout(), &asked, answer).await?;
     // MLflow answers with an empty body or with `{}`. A server that answers anything else has not stored the

@@ -11,6 +11,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 
+use super::login::SentLogin;
 use super::{StoreError, db_errors};
 use crate::model::limits;
 
@@ -130,12 +131,13 @@ struct ErrorBody {
     artifacts_presigned_only: Option<serde_json::Value>,
 }
 
-/// Returns the error for an answer that is no success. `asked` names the request.
+/// Returns the error for an answer that is no success. `asked` names the request, and `login` the credentials that it carried.
 pub(super) fn classify_response(
     route: Route,
     asked: &str,
     status: StatusCode,
     headers: &HeaderMap,
+    login: Option<&SentLogin>,
     body: &[u8],
 ) -> RequestError {
     let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
@@ -151,6 +153,11 @@ pub(super) fn classify_response(
     let words = message
         .or_else(|| detail.map(|detail| detail.to_string()))
         .unwrap_or_else(|| extract_visible_text(body));
+    let (code, words) = match login {
+        Some(login) => (login.hide(code), login.hide(words)),
+        None => (code, words),
+    };
+    let described = login.and_then(|login| Some((login.description.as_deref()?, login.remedy())));
     let reason = match (code.as_str(), words.as_str()) {
         ("", "") => format!("{asked}: {status}"),
         ("", words) => format!("{asked}: {status}: {}", truncate_reason(words)),
@@ -215,10 +222,15 @@ pub(super) fn classify_response(
             reason,
         },
         401 => blocked(
-            format!(
-                "{reason}. The server requires credentials: set MLFLOW_TRACKING_USERNAME and \
-                 MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-            ),
+            match described {
+                Some((login, remedy)) => {
+                    format!("{reason}. The server refuses {login}: {remedy}")
+                }
+                None => format!(
+                    "{reason}. The server requires credentials: set MLFLOW_TRACKING_USERNAME and \
+                     MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+                ),
+            },
             true,
         ),
         403 if words.contains("Host header") => blocked(
@@ -241,13 +253,17 @@ pub(super) fn classify_response(
         // itself refuses only this run.
         403 => {
             let this_only = is_json || words.contains("Permission denied");
-            blocked(
-                format!(
-                    "{reason}. The credentials are not permitted to do this: check MLFLOW_TRACKING_USERNAME and \
-                     MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and the permissions of the experiment"
+            let told = match described {
+                Some((login, remedy)) => format!(
+                    "{reason}. The server does not permit this to {login}: check the permissions of the experiment. If \
+                     the credentials are wrong, {remedy}"
                 ),
-                !this_only,
-            )
+                None => format!(
+                    "{reason}. The server does not permit this without credentials: set MLFLOW_TRACKING_USERNAME and \
+                     MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+                ),
+            };
+            blocked(told, !this_only)
         }
         404 if !code.is_empty() && code != "ENDPOINT_NOT_FOUND" => RequestError::Refused {
             status: number,
@@ -372,7 +388,15 @@ mod tests {
 
     fn of(route: Route, status: u16, body: &str) -> StoreError {
         let status = StatusCode::from_u16(status).expect("a status");
-        classify_response(route, "POST x", status, &HeaderMap::new(), body.as_bytes()).into()
+        classify_response(
+            route,
+            "POST x",
+            status,
+            &HeaderMap::new(),
+            None,
+            body.as_bytes(),
+        )
+        .into()
     }
 
     fn kind(error: &StoreError) -> &'static str {
@@ -509,7 +533,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let to = format!("https://login.example/{}", "x".repeat(100_000));
         headers.insert(LOCATION, to.parse().expect("a header"));
-        let moved = classify_response(Route::Api, "POST x", StatusCode::FOUND, &headers, b"");
+        let moved = classify_response(Route::Api, "POST x", StatusCode::FOUND, &headers, None, b"");
         assert!(StoreError::from(moved).to_string().len() < 1_000);
     }
 

@@ -11,22 +11,26 @@ use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use once_cell::unsync::OnceCell;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{self, Cause, RequestError, Route};
+use super::login::{CurrentLogin, SentLogin, check_header_value};
 use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
+use crate::config::request_headers::RequestHeaders;
 use crate::percent_encoding::percent_decode;
 #[cfg(feature = "object-store")]
 use crate::store::object_storage::ObjectStorage;
+use crate::warnings::warn_user;
 
 /// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -63,7 +67,8 @@ pub(super) struct HttpClient {
     base: String,
     /// Parsed tracking URI; a URL receives the credentials only if it has the same origin.
     base_url: Url,
-    credentials: Option<Credentials>,
+    login: CurrentLogin,
+    headers: RequestHeaders,
     workspace: Option<String>,
     timeout: Duration,
     connect_timeout: Duration,
@@ -85,7 +90,7 @@ impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http")
             .field("base", &self.base)
-            .field("credentials", &self.credentials)
+            .field("login", &self.login)
             .finish_non_exhaustive()
     }
 }
@@ -93,9 +98,17 @@ impl fmt::Debug for HttpClient {
 impl HttpClient {
     pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
         let (base_url, from_uri) = parse_tracking_uri(&options.uri.0)?;
-        if let Some(Credentials::Bearer(token)) = &options.credentials {
-            check_header_value("the token (MLFLOW_TRACKING_TOKEN)", token)?;
-        }
+        let has_own_login = from_uri.is_some() || options.has_own_login;
+        let headers = match has_own_login {
+            true => options.headers.clone().without_authorization(),
+            false => options.headers.clone(),
+        };
+        let login = match (from_uri, options.login.clone(), options.credentials.clone()) {
+            _ if headers.hold_authorization() => CurrentLogin::fixed(None),
+            (Some(from_uri), _, _) => CurrentLogin::fixed(Some(from_uri)),
+            (None, Some(login), _) => CurrentLogin::of(login),
+            (None, None, credentials) => CurrentLogin::fixed(credentials),
+        }?;
         if let Some(workspace) = &options.workspace {
             check_header_value("the workspace (MLFLOW_WORKSPACE)", workspace)?;
         }
@@ -105,7 +118,8 @@ impl HttpClient {
             client,
             base: base_url.as_str().trim_end_matches('/').to_owned(),
             base_url,
-            credentials: from_uri.or(options.credentials),
+            login,
+            headers,
             workspace: options.workspace,
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,
@@ -126,10 +140,18 @@ impl HttpClient {
         self.local_artifacts_dir.as_deref()
     }
 
-    /// Returns true if credentials go over a network without encryption.
-    pub(super) fn exposes_credentials(&self) -> bool {
+    /// Warns once in a process if credentials go over a network without encryption.
+    pub(super) fn warn_if_exposed(&self) {
+        static WARNED: AtomicBool = AtomicBool::new(false);
         let is_readable = self.base_url.scheme() == "http" && !is_loopback(&self.base_url);
-        is_readable && self.credentials.is_some()
+        let has_credential = self.login.is_given() || self.headers.hold_credential();
+        if is_readable && has_credential && !WARNED.swap(true, Ordering::Relaxed) {
+            warn_user(format_args!(
+                "the password or token for {} is sent without encryption, so that anyone on the way can read it; use an https:// \
+                 address as the tracking URI",
+                self.base
+            ));
+        }
     }
 
     /// Returns the tracking URI without credentials and trailing `/`.
@@ -402,20 +424,26 @@ impl HttpClient {
 
     /// Returns a request that carries our credentials and workspace if it goes to the server that they are for.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        let ours = url.origin() == self.base_url.origin();
+        let is_ours = url.origin() == self.base_url.origin();
         let mut request = self.client.request(method, url);
-        if let Some(workspace) = &self.workspace
-            && ours
-        {
+        if !is_ours {
+            return request;
+        }
+        if let Some(workspace) = &self.workspace {
             request = request.header("X-MLFLOW-WORKSPACE", workspace);
         }
-        match &self.credentials {
-            Some(Credentials::Basic { username, password }) if ours => {
-                request.basic_auth(username, Some(password))
+        for (name, value) in self.headers.iter() {
+            if let Ok(mut value) = HeaderValue::from_bytes(value.as_bytes()) {
+                value.set_sensitive(true);
+                request = request.header(name, value);
             }
-            Some(Credentials::Bearer(token)) if ours => request.bearer_auth(token),
-            _ => request,
         }
+        self.login.authorize(request)
+    }
+
+    /// Returns the credentials of requests to the server.
+    pub(super) fn login(&self) -> &CurrentLogin {
+        &self.login
     }
 
     fn api_url(&self, path: &str) -> Result<Url, StoreError> {
@@ -430,36 +458,58 @@ impl HttpClient {
         time_limit::with_timeout(self.timeout, asked, opening).await
     }
 
-    async fn send(
+    /// Sends a request, whose answer is unread, whatever its status.
+    pub(super) async fn send(
         &self,
         asked: &str,
         repeat: Idempotency,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Response, StoreError> {
-        match build().send().await {
-            Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
-                build().send().await
-            }
-            sent => sent,
+        let login = self.login.prepare()?;
+        self.warn_if_exposed();
+        let mut response = send_repeating(asked, repeat, &build).await?;
+        if self.login.is_renewed(login, response.status()) {
+            response = send_repeating(asked, repeat, &build).await?;
         }
-        .map_err(|error| classify_send_error(asked, error))
+        self.note_login(&mut response);
+        Ok(response)
+    }
+
+    /// Adds to an answer what the request has carried in secret, for the text of an error.
+    pub(super) fn note_login(&self, response: &mut Response) {
+        // The header holds user name and password in another form.
+        let request = self
+            .request(Method::GET, self.base_url.clone())
+            .build()
+            .ok();
+        let authorization = request.and_then(|request| {
+            let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+            Some(header.rsplit(' ').next()?.to_owned())
+        });
+        let headers = self.headers.iter().map(|(_, value)| value.to_owned());
+        let secrets = authorization.into_iter().chain(headers).collect();
+        let mut login = self.login.describe(secrets);
+        if self.headers.hold_authorization() {
+            let header = "the header Authorization (MLFLOW_TRACKING_HEADERS)";
+            login.description = Some(header.to_owned());
+        }
+        response.extensions_mut().insert(login);
     }
 }
 
-/// Refuses a value that no header can hold. The error names `source` and not the value, which may be a
-/// secret.
-fn check_header_value(source: &str, value: &str) -> Result<(), StoreError> {
-    let is_sendable = |c: &char| matches!(c, '\t' | ' '..='~' | '\u{80}'..);
-    match value.chars().find(|c| !is_sendable(c)) {
-        None => Ok(()),
-        Some(bad) => Err(StoreError::Blocked {
-            reason: format!(
-                "{source} cannot be sent: it contains the character {bad:?}, which no HTTP header can hold; remove it"
-            )
-            .into(),
-            everything: true,
-        }),
+/// Sends a request, and sends it again if that is harmless and the connection broke.
+async fn send_repeating(
+    asked: &str,
+    repeat: Idempotency,
+    build: impl Fn() -> RequestBuilder,
+) -> Result<Response, StoreError> {
+    match build().send().await {
+        Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
+            build().send().await
+        }
+        sent => sent,
     }
+    .map_err(|error| classify_send_error(asked, error))
 }
 
 fn build_client(
@@ -590,8 +640,13 @@ async fn read_json_within<T: DeserializeOwned>(
     response: Response,
     max_bytes: usize,
 ) -> Result<T, RequestError> {
+    let login = response.extensions().get::<SentLogin>().cloned();
     let body = read_body_within(Route::Api, asked, response, max_bytes).await?;
-    serde_json::from_slice(&body).map_err(|_| error::unexpected_response_error(asked, &body).into())
+    serde_json::from_slice(&body).map_err(|_| {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let shown = login.map_or(shown.clone(), |login| login.hide(shown));
+        error::unexpected_response_error(asked, shown.as_bytes()).into()
+    })
 }
 
 /// Returns true if an answer holds something, but no list: then it is none of MLflow's, which leaves out an empty
@@ -642,6 +697,7 @@ async fn read_body_within(
             asked,
             response.status(),
             response.headers(),
+            response.extensions().get::<SentLogin>(),
             &body,
         ))
     }
@@ -679,11 +735,11 @@ mod tests {
     fn userinfo_becomes_basic_and_is_shown_nowhere() {
         let http = http("http://al%40ice:s%3Acret@host:5000/pre/");
         assert_eq!(http.base(), "http://host:5000/pre");
-        let expected = Credentials::Basic {
-            username: "al@ice".to_owned(),
-            password: "s:cret".to_owned(),
-        };
-        assert_eq!(http.credentials, Some(expected));
+        let request = http.request(Method::GET, http.base_url().clone());
+        let request = request.build().expect("a request");
+        let sent = request.headers().get("authorization").expect("a header");
+        // The base64 of `al@ice:s:cret`.
+        assert_eq!(sent, "Basic YWxAaWNlOnM6Y3JldA==");
         assert!(!format!("{http:?}").contains("cret"));
         let options = RestOptions::new("http://alice:secret@host");
         assert!(!format!("{options:?}").contains("secret"));
@@ -694,6 +750,8 @@ mod tests {
         let mut options = RestOptions::new("http://host:5000");
         options.credentials =
             Credentials::choose(Some("u".to_owned()), None, Some("token".to_owned()));
+        let team = crate::Config::new().header("X-Team", "vision");
+        options.headers = team.resolve_silently().server.headers;
         let http = HttpClient::new(options).expect("options");
         let authorization = |url: &str| {
             let request = http
@@ -702,6 +760,16 @@ mod tests {
                 .expect("a request");
             request.headers().get("authorization").cloned()
         };
+        let team = |url: &str| {
+            let request = http
+                .request(Method::GET, parse_url(url).expect("a URL"))
+                .build()
+                .expect("a request");
+            request.headers().get("x-team").cloned()
+        };
+        let header = team("http://host:5000/api").expect("a header");
+        assert!(header.is_sensitive());
+        assert_eq!(team("http://other:5000/api"), None);
         let ours = authorization("http://host:5000/api").expect("a header");
         assert_eq!(ours, "Bearer token");
         assert!(ours.is_sensitive());

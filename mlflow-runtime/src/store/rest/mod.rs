@@ -18,6 +18,7 @@ mod error;
 pub(crate) mod fuzz_support;
 mod http;
 mod json;
+mod login;
 mod models;
 mod multipart;
 pub(super) mod open;
@@ -42,7 +43,9 @@ use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, validate,
 };
+use crate::config::login::{Credentials, Login};
 use crate::config::multipart::MultipartUploads;
+use crate::config::request_headers::RequestHeaders;
 use crate::entities::FileInfo;
 use crate::model::{
     ExperimentRef, Metric, ModelMetric, ModelStatus, NewModel, Param, Registration, RunStatus,
@@ -73,6 +76,12 @@ pub struct RestOptions {
     pub uri: TrackingUri,
     /// Credentials for the server. Default: none.
     pub credentials: Option<Credentials>,
+    /// Sources of the credentials, if the settings of the process give them.
+    pub(super) login: Option<Login>,
+    /// True if these belong to the tracking URI, and win over a header.
+    pub(super) has_own_login: bool,
+    /// Headers of every request to the server. Default: none.
+    pub(super) headers: RequestHeaders,
     /// MLflow workspace; the server must have workspaces enabled. Default: none.
     pub workspace: Option<String>,
     /// Longest time that it may take to establish a connection. Default: 10 s.
@@ -99,6 +108,9 @@ impl RestOptions {
         Self {
             uri: TrackingUri(uri.into()),
             credentials: None,
+            login: None,
+            has_own_login: false,
+            headers: RequestHeaders::default(),
             workspace: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(120),
@@ -121,47 +133,6 @@ impl fmt::Debug for TrackingUri {
     }
 }
 
-/// Credentials of this client for the server. `Debug` shows no secret.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// User name and password.
-    Basic {
-        /// User name.
-        username: String,
-        /// Password.
-        password: String,
-    },
-    /// Token, sent as `Authorization: Bearer`.
-    Bearer(String),
-}
-
-impl Credentials {
-    /// Chooses the credentials that MLflow's own client would use: user name and password if both are known,
-    /// else the token.
-    #[must_use]
-    pub fn choose(
-        username: Option<String>,
-        password: Option<String>,
-        token: Option<String>,
-    ) -> Option<Self> {
-        match (username, password, token) {
-            (Some(username), Some(password), _) => Some(Self::Basic { username, password }),
-            (_, _, token) => token.map(Self::Bearer),
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Basic { username, .. } => {
-                write!(f, "Basic {{ username: {username:?}, password: … }}")
-            }
-            Self::Bearer(_) => f.write_str("Bearer(…)"),
-        }
-    }
-}
-
 /// Store behind the REST interface of a tracking server.
 #[derive(Debug)]
 pub struct RestStore {
@@ -171,11 +142,6 @@ pub struct RestStore {
 }
 
 impl RestStore {
-    /// Returns true if credentials go over a network without encryption.
-    fn exposes_credentials(&self) -> bool {
-        self.http.exposes_credentials()
-    }
-
     /// Creates a store for the server. Sends nothing yet.
     ///
     /// # Errors

@@ -2,29 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Credentials, RestOptions, RestStore, StoreError};
+use super::{RestOptions, RestStore, StoreError};
 use crate::config::Settings;
 use crate::config::destination::ServerUri;
-use crate::config::server::{Login, Tls};
-use crate::secret::Secret;
-use crate::warnings::warn_user;
+use crate::config::server::Tls;
 
 /// Set once the user has been warned that certificates are not checked.
 static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
-
-/// Set once the user has been warned that credentials are sent without encryption.
-static EXPOSED_CREDENTIALS_WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Returns the store of the server at `uri`, with the settings of the process.
 pub(in crate::store) fn open(
     uri: &ServerUri,
     settings: &Settings,
 ) -> Result<RestStore, StoreError> {
-    let Login {
-        username,
-        password,
-        token,
-    } = settings.server.login.clone();
     let Tls {
         insecure,
         ca_bundle,
@@ -37,11 +27,9 @@ pub(in crate::store) fn open(
         );
     }
     let mut options = RestOptions::new(uri.with_credentials());
-    options.credentials = Credentials::choose(
-        username,
-        password.map(Secret::into_inner),
-        token.map(Secret::into_inner),
-    );
+    options.has_own_login = uri.login().is_some();
+    options.login = Some(uri.login().unwrap_or(&settings.server.login).clone());
+    options.headers = settings.server.headers.clone();
     options.workspace.clone_from(&settings.server.workspace);
     options.timeout = settings.request_timeout;
     options.connect_timeout = options.connect_timeout.min(settings.request_timeout);
@@ -53,11 +41,6 @@ pub(in crate::store) fn open(
         .local_artifacts_dir
         .clone_from(&settings.server.local_artifacts_dir);
     let store = RestStore::new(options)?;
-    if store.exposes_credentials() && !EXPOSED_CREDENTIALS_WARNED.swap(true, Ordering::Relaxed) {
-        warn_user(format_args!(
-            "the password or token for {uri} is sent without encryption, so that anyone on the way can read it; use an https:// \
-             address as the tracking URI"
-        ));
-    }
+    store.http.warn_if_exposed();
     Ok(store)
 }

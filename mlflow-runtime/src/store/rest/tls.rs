@@ -13,7 +13,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 
 use super::{RestOptions, StoreError};
-use crate::store::certificates::{AnyCertificate, read_certificates, unusable_certificate_error};
+use crate::store::certificates::{
+    AnyCertificate, Authorities, read_certificates, unusable_certificate_error,
+};
 
 /// Returns the configuration for the tracking server. Without `https`, nothing is read from the system: a
 /// container that has no certificates has to be able to use a plain HTTP server.
@@ -32,13 +34,10 @@ pub(super) fn build_tracking_config(
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else if let Some(bundle) = &options.ca_bundle {
-        let mut roots = RootCertStore::empty();
-        for certificate in read_certificates(bundle)? {
-            roots
-                .add(certificate)
-                .map_err(|error| unusable_certificate_error(bundle, &error).with_source(error))?;
-        }
-        builder.with_root_certificates(roots)
+        let verifier = Authorities::new(bundle, provider, true)?;
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
     } else if https {
         builder.with_platform_verifier().map_err(|error| {
             blocked_error(format!(

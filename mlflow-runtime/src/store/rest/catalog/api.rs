@@ -160,7 +160,8 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = HeaderMap::new();
-            let failure = classify_response(Route::Api, "GET x", status, &headers, body.as_bytes());
+            let failure =
+                classify_response(Route::Api, "GET x", status, &headers, None, body.as_bytes());
             let error = ClientError::from(failure);
             assert_eq!(kind(&error), expected, "{status} {body}: {error}");
         }

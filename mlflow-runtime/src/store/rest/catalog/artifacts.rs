@@ -6,8 +6,9 @@
 //!   receives none of the tracking server's credentials, and the URL appears in no error.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fmt;
-use std::path::Path;
+use std::io;
 
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
@@ -149,9 +150,13 @@ pub(super) async fn read(
     } else {
         if let Ok(root) = local_artifacts::uri_to_directory(&run.artifact_uri)
             && artifact::is_permitted(api.http, &root)
-            && download::read_file(&root.join(Path::new(path)), &asked, sink)?
         {
-            return Ok(());
+            match local_artifacts::open_to_read(&root, path) {
+                Ok(file) => return local_artifacts::read_open(file, path, sink),
+                // The server may have what this user may not read.
+                Err(error) if is_out_of_reach(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         check_server_path(path)?;
         served_url(api, of, path)?
@@ -184,6 +189,13 @@ pub(super) async fn read(
         }
         other => Err(api.explain(&asked, other).await),
     }
+}
+
+/// Returns true if there is no such file for this user.
+fn is_out_of_reach(error: &ClientError) -> bool {
+    let cause = { error.source() }.and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_denied = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    is_denied || matches!(error, ClientError::NotFound { .. })
 }
 
 /// Returns the URL at which the server hands out an artifact, wherever it is stored.

@@ -4,9 +4,6 @@
 //! - A download that ends before its announced length is an error. Its first part has been handed on by then,
 //!   so the caller must drop it.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Response;
@@ -14,9 +11,6 @@ use reqwest::header::CONTENT_LENGTH;
 
 use crate::store::rest::{http, time_limit};
 use crate::store::{ByteSink, ClientError, StoreError};
-
-/// Number of bytes that are read from a file at a time.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// Hands the body of a successful answer to `sink`. `timeout` is the longest time without progress.
 pub(super) async fn stream_body(
@@ -52,46 +46,6 @@ pub(super) async fn stream_body(
     }
 }
 
-/// Hands a file of this host to `sink`. Returns `false`, and hands nothing on, if this process cannot open
-/// the file.
-pub(super) fn read_file(
-    path: &Path,
-    asked: &str,
-    sink: &mut ByteSink<'_>,
-) -> Result<bool, ClientError> {
-    let failed = |error| {
-        let reason = format!("{asked}: cannot read {}: {error}", path.display());
-        ClientError::local_file(reason, error)
-    };
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
-            ) =>
-        {
-            return Ok(false);
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(folder_error(asked));
-    }
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(true),
-            Ok(length) => {
-                let bytes = chunk.get(..length).unwrap_or_default();
-                sink(bytes).map_err(|error| sink_error(asked, error))?;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
 /// Returns the error for an artifact that is a folder.
 pub(super) fn folder_error(asked: &str) -> ClientError {
     ClientError::invalid(format!(
@@ -106,7 +60,7 @@ fn sink_error(asked: &str, error: std::io::Error) -> ClientError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::io::{self, ErrorKind};
 
     use super::*;
 
