@@ -53,23 +53,37 @@ pub fn add_secret_finder(
 pub(super) fn find(text: &str) -> Vec<Range<usize>> {
     let finders = FINDERS.iter().map_while(OnceLock::get);
     let mut found: Vec<_> = finders.flat_map(|finder| (finder.find)(text)).collect();
+    found.retain(|range| text.get(range.clone()).is_some_and(|part| !part.is_empty()));
     if found.is_empty() {
         return found;
     }
-    for (at, mark) in text.match_indices(REDACTED) {
-        found = { found.into_iter() }
-            .flat_map(|range| without(range, &(at..at + mark.len())))
-            .collect();
-    }
-    found.retain(|range| text.get(range.clone()).is_some_and(|part| !part.is_empty()));
-    found
+    let marks = text.match_indices(REDACTED);
+    let marks = marks.map(|(at, mark)| at..at + mark.len());
+    without(&merge(found), &marks.collect::<Vec<_>>())
 }
 
-/// Returns the parts of a range before and behind a mark, which may be empty.
-fn without(range: Range<usize>, mark: &Range<usize>) -> [Range<usize>; 2] {
-    let before = range.start..range.end.min(mark.start);
-    let behind = range.start.max(mark.end)..range.end;
-    [before, behind].map(|part| part.start..part.end.max(part.start))
+/// Returns the ranges without the marks in them. Both are in order.
+fn without(ranges: &[Range<usize>], marks: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut left = Vec::with_capacity(ranges.len());
+    let mut marks = marks.iter().peekable();
+    for range in ranges {
+        let mut start = range.start;
+        while let Some(mark) = marks.peek().filter(|mark| mark.start < range.end) {
+            if start < mark.start {
+                left.push(start..mark.start);
+            }
+            start = start.max(mark.end);
+            // A mark may reach into the next range.
+            if mark.end > range.end {
+                break;
+            }
+            marks.next();
+        }
+        if start < range.end {
+            left.push(start..range.end);
+        }
+    }
+    left
 }
 
 /// Returns the ranges in order, those that touch each other as one.

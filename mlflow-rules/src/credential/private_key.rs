@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use super::text::{MAX_LOOKAHEAD, Text};
 
+/// Minimum length of a line of base64 that no word has. Lines have 64 characters (RFC 7468, section 2), or 70 in OpenSSH's keys.
+const MIN_LINE_LEN: usize = 60;
+
 /// Finds the key whose `-----BEGIN` begins at `at`.
 pub(super) fn find_private_key(text: &Text<'_>, at: usize) -> Option<Range<usize>> {
     if !text.starts_with(at, "-----BEGIN ") {
@@ -58,7 +61,9 @@ fn key_end(text: &Text<'_>, begun: usize) -> usize {
         } else {
             content
         };
-        if content == line || !(is_header || is_line_end(text, content)) {
+        // A shell that prints a variable without quotes puts blanks in place of the line breaks.
+        let is_whole_line = content - line >= MIN_LINE_LEN && text.byte(content) == Some(b' ');
+        if content == line || !(is_header || is_whole_line || is_line_end(text, content)) {
             return end;
         }
         end = content;

@@ -532,3 +532,19 @@ fn ranges_are_those_of_the_masked_text() {
         assert_eq!(found, expected, "{text:?}");
     }
 }
+
+/// Regression: a key that a shell printed without quotes, in one line, was kept.
+#[test]
+fn a_private_key_in_one_line_goes_whole() {
+    let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2);
+    let key = format!("-----BEGIN PRIVATE KEY----- {line} {line} abc= -----END PRIVATE KEY-----");
+    let masked = mask(&format!("KEY={key} rows"), Edge::End).expect("a key");
+    assert_eq!(masked.text, "KEY=[redacted] rows");
+    let prose = "a file begins with -----BEGIN PRIVATE KEY----- and has lines of base64";
+    let masked = mask(prose, Edge::End).expect("its beginning");
+    assert!(
+        masked.text.ends_with("and has lines of base64"),
+        "{}",
+        masked.text
+    );
+}

@@ -163,7 +163,7 @@ impl Repository {
     /// itself can find out. Of the untracked files only the package's sources count, as they are
     /// built and no commit contains them.
     fn is_dirty(&self, package: &Path) -> Option<bool> {
-        if self.names_commands() {
+        if self.is_unsafe_to_compare() {
             return None;
         }
         let question = [
@@ -178,32 +178,29 @@ impl Repository {
         Some(!changed.is_empty() || !unknown.is_empty())
     }
 
-    /// Returns true if the repository's own configuration names a command that git would run to compare files, or if git
-    /// cannot tell.
-    fn names_commands(&self) -> bool {
-        let files = [
-            self.common_directory.join("config"),
-            self.directory.join("config.worktree"),
-        ];
-        // Most repositories have none of these words, and git is not asked.
-        let mentions = |words: &[&str]| files.iter().any(|file| mentions(file, words));
-        if mentions(&["promisor", "partialclone"]) && !Self::knows_no_lazy_fetch() {
-            return true;
-        }
-        if !mentions(&["filter", "include", "lfs"]) {
-            return false;
-        }
+    /// Returns true if git would run a command that the repository's own configuration names, or would compare other files than
+    /// those of this repository; also if git cannot tell.
+    fn is_unsafe_to_compare(&self) -> bool {
+        // Git is asked, and not the files that were found here: git may find another repository, and settings in others.
         let question = ["config", "--list", "--includes", "--show-scope", "--null"];
-        Self::run_git(&self.root, &question).is_none_or(|listed| names_own_command(&listed))
+        let Some(listed) = Self::run_git(&self.root, &question) else {
+            return true;
+        };
+        let top = Self::run_git(&self.root, &["rev-parse", "--show-toplevel"]);
+        let top = top.map(|top| PathBuf::from(top.trim_end_matches('\n')));
+        let is_here = top.is_some_and(|top| self.root.canonicalize().is_ok_and(|root| root == top));
+        !is_here
+            || names_own_command(&listed)
+            || is_partial_clone(&listed) && !Self::knows_no_lazy_fetch()
     }
 
-    /// Returns true if git can be kept from fetching objects that are missing here, as it can since 2.44.
+    /// Returns true if git can be kept from fetching objects that are missing here, as it can since 2.45.
     fn knows_no_lazy_fetch() -> bool {
         let version = Self::run_git(Path::new("."), &["--version"]).unwrap_or_default();
         let numbers = version.split(' ').nth(2).unwrap_or_default().split('.');
         let mut numbers = numbers.map_while(|number| number.parse::<u32>().ok());
         let found = (numbers.next(), numbers.next());
-        found >= (Some(2), Some(44))
+        found >= (Some(2), Some(45))
     }
 
     /// Returns the output of git with the arguments `question` in `directory`, or `None` if there
@@ -235,7 +232,7 @@ impl Repository {
     /// if the difference is complete. Reading stops after `most + 1` bytes.
     #[must_use]
     pub fn diff(&self, most: u64) -> Option<(String, bool)> {
-        if self.names_commands() {
+        if self.is_unsafe_to_compare() {
             return None;
         }
         let mut git = Self::git_command(&self.root);
@@ -258,38 +255,42 @@ impl Repository {
     }
 }
 
-/// Returns true if the file holds one of the words, in upper or lower case.
-fn mentions(file: &Path, words: &[&str]) -> bool {
-    let text = fs::read(file).unwrap_or_default().to_ascii_lowercase();
-    let holds = |word: &&str| {
-        text.windows(word.len())
-            .any(|window| window == word.as_bytes())
-    };
-    words.iter().any(holds)
+/// Returns the scopes, keys and values of a list of settings.
+// Input:  `local\0filter.x.clean\nsh evil\0`, from `git config --list --show-scope --null`
+// Output: `local`, `filter.x.clean`, `sh evil`
+fn settings(listed: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let mut fields = listed.split('\0');
+    std::iter::from_fn(move || {
+        let (scope, setting) = (fields.next()?, fields.next()?);
+        let (key, value) = setting.split_once('\n').unwrap_or((setting, ""));
+        Some((scope, key, value))
+    })
+}
+
+/// Returns true if objects may be missing here, which git would fetch.
+fn is_partial_clone(listed: &str) -> bool {
+    settings(listed).any(|(_, key, _)| {
+        key == "extensions.partialclone" || key.starts_with("remote.") && key.ends_with(".promisor")
+    })
 }
 
 /// Returns true if a list of settings with their scopes has a command of the repository's own: a filter, or an extension of
 /// Git LFS, whose filter may be the user's.
-// Input:  `local\0filter.x.clean\nsh evil\0`, from `git config --list --show-scope --null`
 fn names_own_command(listed: &str) -> bool {
-    const LFS: [&str; 4] = [
+    const LFS: [&str; 5] = [
         "",
+        "git-lfs clean %f",
         "git-lfs clean -- %f",
         "git-lfs filter-process",
         "git-lfs filter-process --skip",
     ];
-    let mut fields = listed.split('\0');
-    while let (Some(scope), Some(setting)) = (fields.next(), fields.next()) {
-        let (key, command) = setting.split_once('\n').unwrap_or((setting, ""));
+    settings(listed).any(|(scope, key, command)| {
         let is_own = matches!(scope, "local" | "worktree");
         let is_filter = key.starts_with("filter.")
             && [".clean", ".process"].iter().any(|end| key.ends_with(end));
         let is_extension = key.starts_with("lfs.extension.");
-        if is_own && (is_extension || is_filter && !LFS.contains(&command)) {
-            return true;
-        }
-    }
-    false
+        is_own && (is_extension || is_filter && !LFS.contains(&command))
+    })
 }
 
 // Input:  `ref: refs/heads/main`, or a commit's hash
@@ -444,6 +445,57 @@ mod tests {
             git(&main, &["config", "--unset", setting[0]]);
         }
         assert_eq!(read().0, Some(true));
+
+        // The script does run where git is asked without care.
+        git(&main, &["config", "--unset-all", "core.fsmonitor"]);
+        git(&main, &["config", "filter.x.clean", &run]);
+        fs::write(main.join("lib.rs"), "three").expect("a file");
+        git(&main, &["status", "--porcelain"]);
+        assert!(marker.exists());
+        fs::remove_file(&marker).expect("it is ours");
+        git(&main, &["config", "--unset", "filter.x.clean"]);
+
+        // Files elsewhere are none of the repository's.
+        git(
+            &main,
+            &["config", "core.worktree", part.to_str().expect("UTF-8")],
+        );
+        assert_eq!(read(), (None, None));
+    }
+
+    /// Regression: the configuration that was looked at was not the one that git used.
+    #[test]
+    fn the_repository_that_git_finds_is_the_one_that_is_looked_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a path");
+        let git = |arguments: &[&str]| {
+            let identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
+            let status = Repository::git_command(&root)
+                .args(identity)
+                .args(arguments)
+                .status();
+            assert!(status.expect("git").success(), "{arguments:?}");
+        };
+        let inner = root.join("crate");
+        fs::create_dir_all(inner.join("src")).expect("a folder");
+        fs::write(inner.join("src/lib.rs"), "one").expect("a file");
+        fs::write(root.join(".gitattributes"), "*.rs filter=x").expect("a file");
+        git(&["init", "--quiet"]);
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "--message", "one"]);
+        let marker = root.join("marker");
+        git(&[
+            "config",
+            "filter.x.clean",
+            &format!("touch {}; cat", marker.display()),
+        ]);
+        fs::write(inner.join("src/lib.rs"), "two").expect("a file");
+        // Git passes over this folder, as it is no repository.
+        fs::create_dir(inner.join(".git")).expect("a folder");
+        let repository = Repository::discover(&inner).expect("a folder `.git`");
+        assert_eq!(repository.read_info(&inner).dirty, None);
+        assert_eq!(repository.diff(1 << 20), None);
+        assert!(!marker.exists());
     }
 
     #[test]
