@@ -159,7 +159,7 @@
 //! | MLFLOW_REDACT_PATTERN, or Config::redact, cannot be used and masks nothing: … | the pattern is no regular expression; all other kinds of secrets are masked | fix the pattern |
 //! | MLFLOW_REDACT_PATTERN, or Config::redact: … masks nothing, as a process can have 64 patterns | the program configures very many patterns | join patterns with `\|` |
 //! | MLFLOW_REDACT_PATTERN is ignored and masks nothing: build the program with mlflow-runtime's feature `redact` | only the kinds of secrets are masked that the library knows | enable the feature `redact`, or unset the variable |
-//! | …. The credentials that were read before are used until then | the file or function of the token fails now | fix the file, or the function |
+//! | …. The credentials that were read before are still used | the file or function of the token fails now | fix the file, or the function |
 //! | `FILE` cannot be read and is ignored: … | the credentials file `~/.mlflow/credentials` exists, but cannot be read | make the file readable for the user, or remove it |
 //! | `FILE` cannot be used and is ignored; expected a section `[mlflow]` with lines such as mlflow_tracking_username = alice | the credentials file is not in the format that MLflow reads | fix the file |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the default is used | fix the variable |

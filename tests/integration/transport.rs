@@ -354,21 +354,28 @@ fn no_variable_adds_a_line_to_a_request() {
         "MLFLOW_TRACKING_TOKEN_FILE",
     ] {
         let folder = Folder::new();
+        let token = folder.path().join("token");
+        fs::write(&token, evil).unwrap();
+        let value = match variable {
+            "MLFLOW_TRACKING_HEADERS" => "x-a=1%0d%0aX-Injected:%20yes",
+            "MLFLOW_TRACKING_TOKEN_FILE" => token.to_str().unwrap(),
+            _ => evil,
+        };
         let other = match variable {
             "MLFLOW_TRACKING_USERNAME" => "MLFLOW_TRACKING_PASSWORD",
             _ => "MLFLOW_TRACKING_USERNAME",
         };
         let environment = [
             ("MLFLOW_TRACKING_URI", &*url),
-            ("MLFLOW_EXIT_TIMEOUT", "1"),
-            (variable, evil),
+            ("MLFLOW_EXIT_TIMEOUT", "30"),
+            (variable, value),
             (other, "p"),
         ];
         let script = ["start r", "param lr 0.1", "end r"];
         let before = server.requests().len();
         let ended = folder.run(SCRIPTED, &script, &environment);
         assert!(ended.success, "{variable}: {}", ended.stderr);
-        // A header that cannot be sent blocks everything, and so does a token whose file is not there.
+        // A token or a workspace that no header can hold blocks everything.
         let is_blocked = matches!(
             variable,
             "MLFLOW_TRACKING_TOKEN" | "MLFLOW_WORKSPACE" | "MLFLOW_TRACKING_TOKEN_FILE"

@@ -13,6 +13,8 @@ use configparser::ini::Ini;
 pub(crate) struct DatabricksProfile {
     pub(crate) file: PathBuf,
     pub(crate) name: String,
+    /// Host that the profile named at first. A token of another host is not for it.
+    pub(crate) host: String,
 }
 
 /// Values of a profile.
@@ -26,13 +28,15 @@ impl DatabricksProfile {
     pub(crate) fn read(&self) -> Result<ProfileValues, String> {
         let path = self.file.display();
         let text = fs::read_to_string(&self.file)
-            .map_err(|error| format!("its login is not found: {path}: {error}"))?;
+            .map_err(|error| format!("no login of Databricks is found: {path}: {error}"))?;
         let mut file = Ini::new_cs();
         file.set_comment_symbols(&['#', ';']);
         file.set_inline_comment_symbols(Some(&[]));
         // The parser's error may quote a part of a token.
         if file.read(text).is_err() {
-            return Err(format!("its login is not found: {path} is no INI file"));
+            return Err(format!(
+                "no login of Databricks is found: {path} is no INI file"
+            ));
         }
         if !file.sections().contains(&self.name) {
             return Err(format!("{path} has no profile {:?}", self.name));
@@ -43,7 +47,14 @@ impl DatabricksProfile {
 
     /// Reads the token of the profile.
     pub(crate) fn read_token(&self) -> Result<String, String> {
-        let token = self.read()?.get("token");
+        let values = self.read()?;
+        if values.get("host").as_ref() != Some(&self.host) {
+            return Err(format!(
+                "{self} names another host now, whose token is not sent to {}; start the program again for the new host",
+                self.host
+            ));
+        }
+        let token = values.get("token");
         token.ok_or_else(|| format!("{self} has no token"))
     }
 }

@@ -126,6 +126,8 @@ pub(crate) enum LoginError {
     Provider(String),
     /// Panic of the program's function.
     ProviderPanicked,
+    /// End of the runtime on which the sources are read.
+    Interrupted,
 }
 
 impl fmt::Display for LoginError {
@@ -133,22 +135,18 @@ impl fmt::Display for LoginError {
         match self {
             Self::File { path, source } => write!(
                 f,
-                "the token cannot be read from {}: {source}. Values wait until the file can be read",
+                "the token cannot be read from {}: {source}",
                 path.display()
             ),
-            Self::EmptyFile { path } => write!(
-                f,
-                "the file {} holds no token. Values wait until it does",
-                path.display()
-            ),
-            Self::Databricks(fault) => write!(f, "{fault}. Values wait until it has one"),
+            Self::EmptyFile { path } => write!(f, "the file {} holds no token", path.display()),
+            Self::Databricks(fault) => f.write_str(fault),
             Self::Provider(error) => write!(
                 f,
-                "the function that was given to Config::token_provider returns no token: {error}. It is called again"
+                "the function that was given to Config::token_provider returns no token: {error}"
             ),
+            Self::Interrupted => f.write_str("the credentials were not read to the end"),
             Self::ProviderPanicked => f.write_str(
-                "the function that was given to Config::token_provider has panicked, where it should return an error. It \
-                 is called again",
+                "the function that was given to Config::token_provider has panicked, where it should return an error",
             ),
         }
     }
@@ -161,7 +159,8 @@ impl Error for LoginError {
             Self::EmptyFile { .. }
             | Self::Databricks(_)
             | Self::Provider(_)
-            | Self::ProviderPanicked => None,
+            | Self::ProviderPanicked
+            | Self::Interrupted => None,
         }
     }
 }
@@ -299,7 +298,7 @@ fn read_token(path: &Path) -> Result<String, LoginError> {
 
 /// Returns `text` without the line breaks at its end. The content of a file that was read into a variable
 /// usually ends with one.
-pub(super) fn without_line_end(text: String) -> String {
+pub(in crate::config) fn without_line_end(text: String) -> String {
     let kept = text.trim_end_matches(['\r', '\n']).len();
     let mut text = text;
     text.truncate(kept);

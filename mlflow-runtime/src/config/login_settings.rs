@@ -223,8 +223,8 @@ impl Config {
     /// Sets the file that holds the bearer token (`MLFLOW_TRACKING_TOKEN_FILE`, default: none), for a token that something
     /// else renews, such as the projected token of a Kubernetes service account or an agent of a vault.
     ///
-    /// The file is read before the first request, again when the server refuses the token (status 401 or 403), and once a
-    /// minute while requests are sent. While there is no such file, values wait in the journal. In the environment,
+    /// The file is read before the first request, again when the server refuses the token (status 401 or 403; at most
+    /// once in five seconds), and once a minute while requests are sent. While there is no such file, values wait in the journal. In the environment,
     /// `MLFLOW_TRACKING_TOKEN` takes precedence over the file.
     ///
     /// ```
@@ -238,9 +238,9 @@ impl Config {
 
     /// Sets a function that returns the bearer token, for tokens that expire (default: none).
     ///
-    /// The function is called before the first request, again when the server refuses the token (status 401 or 403), and once
-    /// a minute while requests are sent. The calls come from the thread that delivers values, never from one that logs, and
-    /// from the threads of a [`Client`](crate::Client). Delivery waits for the function, and the end of the process no
+    /// The function is called before the first request, again when the server refuses the token (status 401 or 403; at most
+    /// once in five seconds), and once a minute while requests are sent. The calls come from a thread of this library, never from
+    /// one that logs, and may use an async runtime of their own. Delivery waits for the function, and the end of the process no
     /// longer than for an answer of the server. An error, or a panic, is one warning; values wait in the journal, and the
     /// function is called again.
     ///

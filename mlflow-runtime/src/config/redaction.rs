@@ -76,6 +76,8 @@ impl RedactPatterns {
                 continue;
             };
             let is_added = mlflow_rules::add_secret_finder(pattern, move |text| {
+                // A clone has a pool of its own, whose lock no thread has held at a fork.
+                let regex = regex.clone();
                 regex.find_iter(text).map(|found| found.range()).collect()
             });
             if !is_added {

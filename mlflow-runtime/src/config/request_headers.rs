@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use mlflow_rules::is_secret_name;
 
+use super::login::without_line_end;
 use super::resolver::{Resolver, SettingValue};
 use crate::config::Config;
 use crate::percent_encoding::percent_decode;
@@ -47,9 +48,15 @@ impl RequestHeaders {
         headers.map(|(name, value)| (name.as_str(), value.expose().as_str()))
     }
 
+    /// Returns the values of those that are credentials by their names.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let headers = self.iter().filter(|(name, _)| is_secret_name(name));
+        headers.map(|(_, value)| value)
+    }
+
     /// Returns true if one of them is a credential by its name.
     pub(crate) fn hold_credential(&self) -> bool {
-        self.iter().any(|(name, _)| is_secret_name(name))
+        self.secrets().next().is_some()
     }
 
     /// Removes the header that logs in.
@@ -191,7 +198,8 @@ impl Config {
     /// ```
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret<String>>) -> Self {
         let name = name.into().to_ascii_lowercase();
-        self.server.headers.set(name, value.into());
+        let value = without_line_end(value.into().into_inner());
+        self.server.headers.set(name, Secret::new(value));
         self
     }
 }

@@ -24,6 +24,9 @@ use crate::journal::segment::allocate::check_file_size_limit;
 /// paused.
 const TEE_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Longest time that the last look for secrets takes. In half a second, some hundred megabytes are searched.
+const LAST_LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Longest time that written bytes take to arrive in the file, unless a terminal is paused.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time for which the length of the file must not change before the output counts as arrived. Empty pipes are
@@ -128,7 +131,8 @@ impl Capture {
         let until = until.min(Instant::now() + TEE_STOP_TIMEOUT);
         self.redirect.stop(until);
         self.shared_file.finish_ended_parts(Duration::ZERO);
-        self.shared_file.blot_secrets(true);
+        self.shared_file
+            .blot_last_secrets(Instant::now() + LAST_LOOK_TIMEOUT);
     }
 
     pub(crate) fn file_name(&self) -> &str {
@@ -153,7 +157,7 @@ impl CaptureMonitor {
             self.shared_file.finish_ended_parts(ARRIVAL_TIMEOUT);
         }
         let needed = self.shared_file.reclaim_space();
-        self.shared_file.blot_secrets(false);
+        self.shared_file.blot_secrets();
         if needed > self.max_bytes && !self.is_closed {
             self.is_closed = true;
             self.shared_file.close();

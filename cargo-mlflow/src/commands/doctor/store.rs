@@ -266,11 +266,22 @@ impl Login {
             let (name, source) = (set.name, source_of(set));
             format!("{name} ({source}) is not used without {other}")
         };
+        let headers = find("MLFLOW_TRACKING_HEADERS");
+        let by_header = headers.filter(|headers| {
+            let names = headers.value.as_deref().unwrap_or_default();
+            names
+                .split(',')
+                .any(|entry| entry.starts_with("authorization="))
+        });
         let by_token = || token.map(|token| format!("the token ({})", source_of(token)));
         let (description, unused) = match (username, password) {
             (Some(username), Some(_)) if username.source == SettingSource::TrackingUri => {
                 let login = "the login of the tracking URI".to_owned();
                 (Some(login), None)
+            }
+            _ if by_header.is_some() => {
+                let source = by_header.map(source_of).unwrap_or_default();
+                (Some(format!("the header Authorization ({source})")), None)
             }
             (Some(username), Some(password)) => {
                 let name = username.value.as_deref().unwrap_or_default();

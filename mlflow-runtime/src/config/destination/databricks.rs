@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use super::server_uri::ServerUri;
 use crate::config::databricks_profile::DatabricksProfile;
-use crate::config::login::{Login, TokenSource};
+use crate::config::login::{Login, TokenSource, without_line_end};
 use crate::secret::Secret;
 
 /// Lookup of an environment variable; `None` if it is unset or empty.
@@ -56,9 +56,14 @@ pub(super) fn parse(uri: &str, lookup: Lookup<'_>) -> Result<ServerUri, String> 
     let file = { lookup("DATABRICKS_CONFIG_FILE").map(PathBuf::from) }
         .or_else(home)
         .ok_or("neither DATABRICKS_HOST nor HOME is set, so no login of Databricks is found")?;
-    let profile = DatabricksProfile { file, name };
+    let mut profile = DatabricksProfile {
+        file,
+        name,
+        host: String::new(),
+    };
     let found = profile.read()?;
     let host = { found.get("host") }.ok_or_else(|| format!("{profile} names no host"))?;
+    profile.host.clone_from(&host);
     let login = match (
         found.get("token"),
         found.get("username"),
@@ -89,7 +94,7 @@ fn token_login(token: TokenSource) -> Login {
 
 /// Returns the login that the environment holds.
 fn environment_login(lookup: Lookup<'_>) -> Option<Login> {
-    if let Some(token) = lookup("DATABRICKS_TOKEN") {
+    if let Some(token) = lookup("DATABRICKS_TOKEN").map(without_line_end) {
         let description = Some("the token (DATABRICKS_TOKEN)".to_owned());
         let login = token_login(TokenSource::Value(Secret::new(token)));
         return Some(Login {
@@ -243,8 +248,16 @@ mod tests {
         let home = Home::new();
         let server = home.parse("databricks", &[]).expect("a profile");
         let path = home.0.join(".databrickscfg");
-        fs::write(path, "[DEFAULT]\nhost=https://one.example.com\ntoken=new").expect("writable");
-        let read = server.login().expect("a login").read().expect("readable");
+        let renewed = "[DEFAULT]\nhost=https://one.example.com/?o=1\ntoken=new";
+        fs::write(path, renewed).expect("writable");
+        let login = server.login().expect("a login");
+        let read = login.read().expect("readable");
         assert_eq!(read, Some(Credentials::Bearer("new".to_owned())));
+        // A token of another host stays at home.
+        let other = "[DEFAULT]\nhost=https://two.example.com\ntoken=other";
+        fs::write(home.0.join(".databrickscfg"), other).expect("writable");
+        let refused = login.read().expect_err("another host").to_string();
+        assert!(refused.contains("names another host now"), "{refused}");
+        assert!(!refused.contains("other\""), "{refused}");
     }
 }

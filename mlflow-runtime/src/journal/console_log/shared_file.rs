@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mlflow_rules::{Edge, REDACTED, credential_ranges, mask};
@@ -47,8 +47,10 @@ pub(crate) struct SharedLogFile {
     file: File,
     /// The same file, to overwrite bytes in it: what is written to `file` goes to its end.
     overwriting: File,
+    /// Held while secrets are overwritten.
+    blotting: Mutex<()>,
     /// Offset up to which the file was searched for secrets.
-    blotted_end: Mutex<u64>,
+    blotted_end: AtomicU64,
     is_closed: AtomicBool,
     parts: Mutex<LogParts>,
 }
@@ -80,7 +82,8 @@ impl SharedLogFile {
         Ok(Self {
             file: user_files::create_to_append(path)?,
             overwriting: user_files::open_to_write(path)?,
-            blotted_end: Mutex::new(0),
+            blotting: Mutex::default(),
+            blotted_end: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
             parts: Mutex::default(),
         })
@@ -147,30 +150,31 @@ impl SharedLogFile {
         read_range(&self.file, from, length)
     }
 
-    /// Overwrites the secrets in what was written since the last call, up to the end of the last line, or with `is_last` to
-    /// the end of the file. A secret that cannot be overwritten is masked when the log is read.
-    pub(crate) fn blot_secrets(&self, is_last: bool) {
-        let mut searched = lock(&self.blotted_end);
-        let mut left = if is_last {
-            u64::MAX
-        } else {
-            MAX_SEARCHED_BYTES
-        };
-        while let Some(end) = self.blot_piece(*searched, is_last) {
-            left = left.saturating_sub(end.saturating_sub(*searched));
-            *searched = end;
-            if left == 0 {
-                break;
-            }
+    /// Overwrites the secrets in what was written since the last call, up to the end of the last line. A secret that cannot be
+    /// overwritten is masked when the log is read.
+    pub(crate) fn blot_secrets(&self) {
+        let _alone = lock(&self.blotting);
+        let mut left = MAX_SEARCHED_BYTES;
+        let length = self.length();
+        while left > 0
+            && let Some(searched) = self.blot_piece(length, false)
+        {
+            left = left.saturating_sub(searched);
         }
     }
 
-    /// Overwrites the secrets in a piece of the file behind `searched`. Returns the end of the piece, or `None` if nothing is to
-    /// be searched yet.
-    fn blot_piece(&self, searched: u64, is_last: bool) -> Option<u64> {
+    /// Overwrites the secrets in everything that is written now, no longer than until `until`.
+    pub(crate) fn blot_last_secrets(&self, until: Instant) {
+        let _alone = lock(&self.blotting);
         let length = self.length();
-        // The file may have been emptied.
-        let searched = if length < searched { 0 } else { searched };
+        while Instant::now() < until && self.blot_piece(length, true).is_some() {}
+    }
+
+    /// Overwrites the secrets in a piece of the file's first `length` bytes. Returns the length of the piece, or `None` if nothing
+    /// is to be searched yet.
+    fn blot_piece(&self, length: u64, is_last: bool) -> Option<u64> {
+        // The file may have been cut.
+        let searched = self.blotted_end.load(Ordering::Relaxed).min(length);
         let from = searched.saturating_sub(BLOT_CONTEXT_BYTES);
         let to = length.min(searched + PIECE_BYTES);
         if to <= searched {
@@ -184,7 +188,9 @@ impl SharedLogFile {
             new + find_piece_end(bytes.get(new..)?)?
         };
         let text = to_searchable(bytes.get(..end)?);
-        for range in credential_ranges(&text) {
+        // What lies before the new bytes was looked at. Half a name, with which they may begin, may look like that of a secret.
+        let found = credential_ranges(&text).into_iter();
+        for range in found.filter(|range| range.end > new) {
             let range = without_key_header(&text, range);
             if range.is_empty() {
                 continue;
@@ -196,7 +202,8 @@ impl SharedLogFile {
             let at = from + range.start as u64;
             let _ = self.overwriting.write_all_at(&blots, at);
         }
-        Some(from + end as u64)
+        self.blotted_end.store(from + end as u64, Ordering::Relaxed);
+        Some((end - new) as u64)
     }
 
     /// Releases the space that no part needs, and returns the number of bytes that parts need; 0 once the
@@ -211,7 +218,7 @@ impl SharedLogFile {
         }
         let Some(first) = parts.parts.iter().map(|part| part.start).min() else {
             let _ = self.file.set_len(0);
-            *lock(&self.blotted_end) = 0;
+            self.blotted_end.store(0, Ordering::Relaxed);
             parts.freed_end = 0;
             return 0;
         };
@@ -283,14 +290,17 @@ fn to_searchable(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns the part of a secret's range behind the first line of a private key. That line stays, as the rest of the key may follow.
+/// Returns the part of a secret's range behind the header of a private key. The header stays, as the rest of the key may follow.
 fn without_key_header(text: &str, range: Range<usize>) -> Range<usize> {
+    const HEADER_END: &str = "PRIVATE KEY-----";
     let secret = text.get(range.clone()).unwrap_or_default();
-    if !secret.starts_with("-----BEGIN ") {
-        return range;
-    }
-    let header = secret.find('\n').map_or(secret.len(), |at| at + 1);
-    range.start + header..range.end
+    let header = secret
+        .starts_with("-----BEGIN ")
+        .then(|| secret.find(HEADER_END))
+        .flatten();
+    header.map_or(range.clone(), |at| {
+        range.start + at + HEADER_END.len()..range.end
+    })
 }
 
 /// Returns captured output as text, with `[redacted]` in place of secrets, also of those that are [blotted
@@ -425,22 +435,22 @@ mod tests {
         let raw = || fs::read(folder.0.join("common.console")).expect("readable");
         let holds = |word: &str| String::from_utf8_lossy(&raw()).contains(word);
         print(&common, "rate=1\npassword=hunter2 rows=3\npassw");
-        common.blot_secrets(false);
+        common.blot_secrets();
         assert!(!holds("hunter2") && holds("rows=3"));
         print(&common, "ord=s3cr3t");
-        common.blot_secrets(false);
+        common.blot_secrets();
         assert!(holds("s3cr3t"), "the line has not ended");
         print(&common, "\n\u{ff}");
-        common.blot_secrets(false);
+        common.blot_secrets();
         assert!(!holds("s3cr3t"));
         let key = |word: &str| format!("-----{word} PRIVATE KEY-----\n");
         print(&common, &format!("{}MIIabcdefgh\n", key("BEGIN")));
-        common.blot_secrets(false);
+        common.blot_secrets();
         print(
             &common,
             &format!("MIIdefghijk\n{}Token: Zx81kQ9vLm2P", key("END")),
         );
-        common.blot_secrets(true);
+        common.blot_last_secrets(Instant::now() + Duration::from_secs(600));
         assert!(!holds("MIIabc") && !holds("MIIdef") && !holds("Zx81kQ9vLm2P"));
         let length = common.part_length(part);
         assert_eq!(length, raw().len() as u64);
@@ -463,6 +473,13 @@ mod tests {
             format!("{}\n{key}rows=3\n", "noise ".repeat(30_000)),
             line,
             "5 %\r6 % password=hunter2hunter2\r7 %".to_owned(),
+            // A key in one line, as in JSON.
+            format!(
+                "noise noise\n{{\"private_key\": \"{}\"}}\n",
+                key.replace('\n', "\\n")
+            ),
+            format!("noise noise\nKEY={}\n", key.replace('\n', " ")),
+            format!("noise noise\n{}\n", key.replace('\n', "\r\n")),
         ] {
             for parts in [1, 3, 7, 50] {
                 let (folder, common) = folder();
@@ -472,10 +489,10 @@ mod tests {
                 while !rest.is_empty() {
                     let (now, later) = rest.split_at(size.min(rest.len()));
                     print(&common, now);
-                    common.blot_secrets(false);
+                    common.blot_secrets();
                     rest = later;
                 }
-                common.blot_secrets(true);
+                common.blot_last_secrets(Instant::now() + Duration::from_secs(600));
                 let raw = common
                     .read(part, common.part_length(part))
                     .expect("readable");
@@ -490,6 +507,22 @@ mod tests {
                 assert!(others.iter().any(|other| shown.contains(other)), "{parts}");
             }
         }
+    }
+
+    /// Regression: where a look at the file began in the middle of `max_tokens=…`, the value looked like a secret.
+    #[test]
+    fn what_is_no_secret_stays_wherever_a_look_at_the_file_begins() {
+        let (folder, common) = folder();
+        let (part, _) = common.begin_part(folder.0.join("part"), 0).expect("a part");
+        let line = "max_tokens=Zx81kQ9vLm2PZx81kQ9v\n";
+        for _ in 0..2000 {
+            print(&common, line);
+            common.blot_secrets();
+        }
+        let raw = common
+            .read(part, common.part_length(part))
+            .expect("readable");
+        assert_eq!(String::from_utf8(raw).expect("text"), line.repeat(2000));
     }
 
     #[test]

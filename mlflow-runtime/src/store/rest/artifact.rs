@@ -337,9 +337,9 @@ async fn put_by_proxy(
             content,
         )
     };
-    let login = http.login().prepare()?;
+    let login = http.login().prepare().await?;
     let mut response = put().await?;
-    if http.login().is_renewed(login, response.status()) {
+    if http.login().is_renewed(login, response.status()).await {
         response = put().await?;
     }
     http.note_login(&mut response);

@@ -153,12 +153,9 @@ pub(super) fn classify_response(
     let words = message
         .or_else(|| detail.map(|detail| detail.to_string()))
         .unwrap_or_else(|| extract_visible_text(body));
-    let (code, words) = match login {
-        Some(login) => (login.hide(code), login.hide(words)),
-        None => (code, words),
-    };
     let described = login.and_then(|login| Some((login.description.as_deref()?, login.remedy())));
-    let reason = match (code.as_str(), words.as_str()) {
+    let hidden = |words: &str| login.map_or(words.to_owned(), |login| login.hide(words.to_owned()));
+    let reason = match (hidden(&code).as_str(), hidden(&words).as_str()) {
         ("", "") => format!("{asked}: {status}"),
         ("", words) => format!("{asked}: {status}: {}", truncate_reason(words)),
         (code, words) => format!(

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A source that may change is read before the first request, again when the server refuses what was sent, and once in
-//!    [`MAX_AGE`] while requests are sent. A program that runs for days therefore picks up a new password or token by itself.
+//! 1. A source that may change is read before the first request, again when the server refuses what was sent, at most once in
+//!    [`MIN_RENEWAL_INTERVAL`], and once in [`MAX_AGE`] while requests are sent. A program that runs for days therefore picks up a new password or token by itself.
 //! 2. A source that cannot be read leaves the credentials that were read before. Without such, nothing is sent.
 //! 3. A request that was refused is sent once more, and only if the credentials have changed. The server has done nothing for
 //!    the refused one, so this holds for every kind of request.
@@ -13,6 +13,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlflow_rules::REDACTED;
@@ -27,15 +28,21 @@ use crate::warnings::warn_user;
 /// Longest time for which credentials of a source that may change are used without another look.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// Shortest time between two looks at the sources because of refusals: a server may refuse much, such as one experiment, that other
+/// credentials do not change.
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Credentials in use, and their sources.
 #[derive(Debug)]
 pub(super) struct CurrentLogin {
     /// Sources; `None` for credentials that stay as they are.
-    source: Option<Login>,
+    source: Option<Arc<Login>>,
     credentials: RefCell<Option<Credentials>>,
     /// Number of times that the credentials have changed.
     generation: Cell<u64>,
     read_at: Cell<Option<Instant>>,
+    /// Time at which the sources were last read because of a refusal.
+    renewed_at: Cell<Option<Instant>>,
     /// True while the user knows that the sources cannot be read.
     has_warned: Cell<bool>,
 }
@@ -72,9 +79,9 @@ impl SentLogin {
     /// Returns what to do, worded as the end of a sentence.
     pub(super) fn remedy(&self) -> &'static str {
         if self.may_change {
-            "correct them there. Values wait, and new credentials are used without a restart"
+            "correct what is there. Values wait, and new credentials are used without a restart"
         } else {
-            "correct them. Values wait until a program with the right ones ships them"
+            "set the right ones. Values wait until a program with them ships what waits"
         }
     }
 }
@@ -86,7 +93,7 @@ impl CurrentLogin {
     /// [`StoreError::Blocked`] if no header can hold the token.
     pub(super) fn fixed(credentials: Option<Credentials>) -> Result<Self, StoreError> {
         if let Some(Credentials::Bearer(token)) = &credentials {
-            check_token(token)?;
+            check_header_value("the token", token)?;
         }
         Ok(Self::new(None, credentials))
     }
@@ -97,17 +104,19 @@ impl CurrentLogin {
     /// [`StoreError::Blocked`] if a token is given that no header can hold.
     pub(super) fn of(source: Login) -> Result<Self, StoreError> {
         if let Some(TokenSource::Value(token)) = &source.token {
-            check_token(token.expose())?;
+            let bearer = Credentials::Bearer(token.expose().clone());
+            check_header_value(&source.describe(&bearer).0, token.expose())?;
         }
-        Ok(Self::new(Some(source), None))
+        Ok(Self::new(Some(Arc::new(source)), None))
     }
 
-    fn new(source: Option<Login>, credentials: Option<Credentials>) -> Self {
+    fn new(source: Option<Arc<Login>>, credentials: Option<Credentials>) -> Self {
         Self {
             source,
             credentials: RefCell::new(credentials),
             generation: Cell::new(0),
             read_at: Cell::new(None),
+            renewed_at: Cell::new(None),
             has_warned: Cell::new(false),
         }
     }
@@ -117,14 +126,14 @@ impl CurrentLogin {
         let is_named = |login: &Login| {
             login.token.is_some() || login.username.is_some() && login.password.is_some()
         };
-        self.credentials.borrow().is_some() || self.source.as_ref().is_some_and(is_named)
+        self.credentials.borrow().is_some() || self.source.as_deref().is_some_and(is_named)
     }
 
     /// Reads the credentials if it is time. To be called before a request is built.
     ///
     /// # Errors
     /// [`StoreError::Blocked`] if a source of credentials is named, and has none.
-    pub(super) fn prepare(&self) -> Result<Generation, StoreError> {
+    pub(super) async fn prepare(&self) -> Result<Generation, StoreError> {
         let Some(source) = &self.source else {
             return Ok(self.generation());
         };
@@ -133,22 +142,26 @@ impl CurrentLogin {
             Some(read_at) => source.may_change() && read_at.elapsed() >= MAX_AGE,
         };
         if is_due {
-            self.read(source)?;
+            self.read(source).await?;
         }
         Ok(self.generation())
     }
 
     /// Returns true if an answer refuses the credentials of the `used` generation, and others are known now: the request is
     /// to be sent again.
-    pub(super) fn is_renewed(&self, used: Generation, answer: StatusCode) -> bool {
+    pub(super) async fn is_renewed(&self, used: Generation, answer: StatusCode) -> bool {
         if !matches!(answer, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return false;
         }
+        let is_time =
+            { self.renewed_at.get() }.is_none_or(|at| at.elapsed() >= MIN_RENEWAL_INTERVAL);
         // Another request may have been refused before, and have read them again.
         if self.generation.get() == used.0
+            && is_time
             && let Some(source) = self.source.as_ref().filter(|source| source.may_change())
         {
-            let _ = self.read(source);
+            self.renewed_at.set(Some(Instant::now()));
+            let _ = self.read(source).await;
         }
         self.generation.get() != used.0
     }
@@ -192,13 +205,19 @@ impl CurrentLogin {
         Generation(self.generation.get())
     }
 
-    fn read(&self, source: &Login) -> Result<(), StoreError> {
+    /// Reads the sources, on a thread of the runtime's blocking pool: the program's function may take its time, and may use a
+    /// runtime of its own.
+    async fn read(&self, source: &Arc<Login>) -> Result<(), StoreError> {
         let is_first = self.read_at.get().is_none();
-        let read = source
-            .read()
+        let reading = Arc::clone(source);
+        let read = tokio::task::spawn_blocking(move || reading.read()).await;
+        let read = read
+            .unwrap_or(Err(LoginError::Interrupted))
             .map_err(unreadable_error)
             .and_then(|read| match &read {
-                Some(Credentials::Bearer(token)) => check_token(token).map(|()| read),
+                Some(bearer @ Credentials::Bearer(token)) => {
+                    check_header_value(&source.describe(bearer).0, token).map(|()| read)
+                }
                 Some(Credentials::Basic { .. }) | None => Ok(read),
             });
         match read {
@@ -216,7 +235,7 @@ impl CurrentLogin {
                 self.read_at.set(Some(Instant::now()));
                 if !self.has_warned.replace(true) {
                     warn_user(format_args!(
-                        "{error}. The credentials that were read before are used until then"
+                        "{error}. The credentials that were read before are still used"
                     ));
                 }
                 Ok(())
@@ -227,14 +246,10 @@ impl CurrentLogin {
 
 fn unreadable_error(error: LoginError) -> StoreError {
     StoreError::Blocked {
-        reason: error.to_string().into(),
+        reason: format!("{error}. Values wait until there are credentials").into(),
         everything: true,
     }
     .with_source(error)
-}
-
-fn check_token(token: &str) -> Result<(), StoreError> {
-    check_header_value("the token (MLFLOW_TRACKING_TOKEN)", token)
 }
 
 /// Refuses a value that no header can hold. The error names `source` and not the value, which may be a
