@@ -47,10 +47,8 @@ fn they_are_masked_beside_the_known_ones() {
     let marks = "a [redacted] ".repeat(10_000);
     assert_eq!(mask(&marks, Edge::End), None);
     assert!(add_secret_finder("all", |text| {
-        match text.starts_with("all ") {
-            true => Vec::from([0..text.len()]),
-            false => Vec::new(),
-        }
+        let all = text.starts_with("all ").then_some(0..text.len());
+        all.into_iter().collect()
     }));
     let masked = mask(&format!("all {marks}"), Edge::End)
         .expect("all of it")
