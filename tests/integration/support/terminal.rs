@@ -182,7 +182,18 @@ impl Terminal {
     /// visible cursor. Returns the exit and what the usual screen shows.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        let status = self.process.wait().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                self.process.kill().unwrap();
+                let shown = self.screen.0.lock().unwrap().screen().contents();
+                panic!("after {PATIENCE:?}, the program has not ended; the screen is\n{shown}");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
         self.reader.join().unwrap();
         let parser = self.screen.0.lock().unwrap();
         let screen = parser.screen();
