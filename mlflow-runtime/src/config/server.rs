@@ -1,6 +1,6 @@
 //! Settings of the tracking server: [login](super::login), workspace, headers and TLS.
 //!
-//! Invariant: passwords, tokens and the values of headers are wrapped in [`Secret`], so no `Debug` output shows one.
+//! Invariant: passwords, tokens and the values of headers are wrapped in [`Secret`](crate::Secret), so no `Debug` output shows one.
 //!
 //! Explicit values take precedence over the environment, and the environment over MLflow's credentials file.
 
