@@ -53,8 +53,7 @@ impl Config {
     /// - If stdout and stderr go to one destination, such as a terminal, the order between them is kept. If
     ///   they go to two destinations, a line of one may come after a later line of the other.
     /// - Credentials that can be recognised are masked in the artifact, and bytes that are not UTF-8 are
-    ///   replaced. Until it is delivered, the copy lies beside the journal as it was written, unmasked, and
-    ///   does not count towards [`journal_max_bytes`](Self::journal_max_bytes).
+    ///   replaced. In the copy beside the journal, they are overwritten once a second. The copy does not count towards [`journal_max_bytes`](Self::journal_max_bytes).
     /// - A pipe is not a terminal: programs that check for a terminal leave out colours and progress bars.
     /// - The helper is a child of the process, so a `waitpid` for any child may return it. If the process is
     ///   the first one of a container, the helper dies together with it: output printed in the last moment

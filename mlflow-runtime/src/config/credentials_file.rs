@@ -84,7 +84,8 @@ fn parse_credentials(text: &str) -> Option<FileCredentials> {
     let mut file = Ini::new();
     file.set_comment_symbols(&['#', ';']);
     file.set_inline_comment_symbols(Some(&[]));
-    file.read(text.to_owned()).ok()?;
+    file.read(text.trim_start_matches('\u{feff}').to_owned())
+        .ok()?;
     // Python's parser replaces `%(…)s` by other values, so a literal `%` is written twice.
     let value = |key| Some(file.get("mlflow", key)?.replace("%%", "%"));
     Some(FileCredentials {

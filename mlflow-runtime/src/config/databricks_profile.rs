@@ -33,6 +33,7 @@ impl DatabricksProfile {
         file.set_comment_symbols(&['#', ';']);
         file.set_inline_comment_symbols(Some(&[]));
         // The parser's error may quote a part of a token.
+        let text = text.trim_start_matches('\u{feff}').to_owned();
         if file.read(text).is_err() {
             return Err(format!(
                 "no login of Databricks is found: {path} is no INI file"

@@ -230,7 +230,7 @@ impl Login {
                     (login, true)
                 }
                 None => {
-                    let login = "the user name and password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)";
+                    let login = "the user name and password (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or Config::basic_auth)";
                     (login.to_owned(), false)
                 }
             },
@@ -243,9 +243,10 @@ impl Login {
             (Credentials::Bearer(_), Some(TokenSource::Provider(_))) => {
                 ("the token of Config::token_provider".to_owned(), true)
             }
-            (Credentials::Bearer(_), Some(TokenSource::Value(_)) | None) => {
-                ("the token (MLFLOW_TRACKING_TOKEN)".to_owned(), false)
-            }
+            (Credentials::Bearer(_), Some(TokenSource::Value(_)) | None) => (
+                "the token (MLFLOW_TRACKING_TOKEN, or Config::token)".to_owned(),
+                false,
+            ),
         }
     }
 }
@@ -258,9 +259,12 @@ impl TokenSource {
             Self::Databricks(profile) => profile.read_token().map_err(LoginError::Databricks),
             Self::Provider(provider) => {
                 match panic::catch_unwind(AssertUnwindSafe(|| provider())) {
-                    Ok(Ok(token)) => Ok(without_line_end(token)),
+                    Ok(Ok(token)) if token.trim().is_empty() => {
+                        Err(LoginError::Provider("its text is empty".to_owned()))
+                    }
+                    Ok(Ok(token)) => Ok(token.trim().to_owned()),
                     Ok(Err(error)) => {
-                        let words = error.to_string();
+                        let words = error.to_string().replace(char::is_control, " ");
                         let masked = mlflow_rules::mask(&words, mlflow_rules::Edge::End);
                         Err(LoginError::Provider(
                             masked.map_or(words, |masked| masked.text),
@@ -271,6 +275,11 @@ impl TokenSource {
             }
         }
     }
+}
+
+/// Returns the token of a file's text, without blanks and the mark that editors of Windows put at the beginning of a file.
+fn trim_token(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
 }
 
 fn read_token(path: &Path) -> Result<String, LoginError> {
@@ -290,8 +299,10 @@ fn read_token(path: &Path) -> Result<String, LoginError> {
     };
     let path = path.to_owned();
     match read() {
-        Ok(token) if token.trim().is_empty() => Err(LoginError::EmptyFile { path }),
-        Ok(token) => Ok(token.trim().to_owned()),
+        Ok(text) => match trim_token(&text) {
+            "" => Err(LoginError::EmptyFile { path }),
+            token => Ok(token.to_owned()),
+        },
         Err(source) => Err(LoginError::File { path, source }),
     }
 }
@@ -331,7 +342,7 @@ mod tests {
         let empty = login.read().expect_err("it is empty").to_string();
         assert!(empty.contains("holds no token"), "{empty}");
         for token in ["first", "second"] {
-            fs::write(&path, format!("{token}\r\n")).expect("writable");
+            fs::write(&path, format!("\u{feff}{token}\r\n")).expect("writable");
             let read = login.read().expect("a token");
             assert_eq!(read, Some(Credentials::Bearer(token.to_owned())));
         }

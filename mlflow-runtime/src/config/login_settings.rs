@@ -241,8 +241,9 @@ impl Config {
     /// The function is called before the first request, again when the server refuses the token (status 401 or 403; at most
     /// once in five seconds), and once a minute while requests are sent. The calls come from a thread of this library, never from
     /// one that logs, and may use an async runtime of their own. Delivery waits for the function, and the end of the process no
-    /// longer than for an answer of the server. An error, or a panic, is one warning; values wait in the journal, and the
-    /// function is called again.
+    /// longer than for an answer of the server. An error, a panic or an empty text is one line on stderr while there is
+    /// no token (and the message of the panic is that of the program's own hook); values wait in the journal, and the function is
+    /// called again.
     ///
     /// ```
     /// # mod vault { pub fn login(_: &str) -> Result<String, std::io::Error> { Ok("tok3n".to_owned()) } }

@@ -11,6 +11,16 @@ use crate::warnings::UserWarning;
 
 pub(super) const VARIABLE: &str = "MLFLOW_REDACT_PATTERN";
 
+/// Greatest number of characters of a pattern that a warning shows.
+#[cfg(feature = "redact")]
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Returns true if nothing of any text would be left.
+#[cfg(feature = "redact")]
+fn matches_any_text(regex: &regex_lite::Regex) -> bool {
+    regex.is_match("") || ["a", " ", "0"].iter().all(|text| regex.is_match(text))
+}
+
 /// Regular expressions as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RedactPatterns(Vec<String>);
@@ -46,8 +56,14 @@ impl RedactPatterns {
         let mut faults = Vec::new();
         for pattern in self.0 {
             match regex_lite::Regex::new(&pattern) {
+                Ok(regex) if matches_any_text(&regex) => {
+                    faults.push(format!("{pattern:?} matches any text"));
+                }
                 Ok(_) => kept.push(pattern),
-                Err(error) => faults.push(format!("{pattern:?}: {error}")),
+                Err(error) => {
+                    let shown: String = pattern.chars().take(MAX_SHOWN_CHARS).collect();
+                    faults.push(format!("{shown:?}: {error}"));
+                }
             }
         }
         let warning = (!faults.is_empty()).then(|| {
@@ -103,7 +119,8 @@ impl crate::config::Config {
     /// process logs or [configures](crate::configure) anything for the first time, and stays so until the process ends. Of a text that
     /// is cut at a limit, what is left of a match at its end stays. `cargo mlflow`, which may ship what a process has left behind,
     /// takes the variable into account. A
-    /// pattern that is no regular expression masks nothing, with a warning. The syntax is that of
+    /// pattern that is no regular expression, or that matches any text (`.*`), masks nothing, with a warning. The time grows with the
+    /// length of a text and of the pattern, and is spent on the thread that logs: long repetitions (`[a-z]{5,500}`) are slow. The syntax is that of
     /// [`regex-lite`](https://docs.rs/regex-lite/#syntax).
     ///
     /// ```
@@ -113,5 +130,24 @@ impl crate::config::Config {
     pub fn redact(mut self, pattern: impl Into<String>) -> Self {
         self.redact_patterns.0.push(pattern.into());
         self
+    }
+}
+
+#[cfg(all(test, feature = "redact"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_leaves_nothing_or_is_none_goes_alone() {
+        let given = ["ACME-[0-9]+", ".*", ".", "", "x|", "(", "[a-z]+"].map(str::to_owned);
+        let (kept, warning) = RedactPatterns(given.to_vec()).keep_valid();
+        assert_eq!(kept.0, ["ACME-[0-9]+", "[a-z]+"]);
+        let told = warning.expect("a warning").into_text();
+        for words in ["\".*\" matches any text", "\".\" matches", "\"(\": "] {
+            assert!(told.contains(words), "{told}");
+        }
+        let long = "(".repeat(100_000);
+        let (_, warning) = RedactPatterns(vec![long]).keep_valid();
+        assert!(warning.expect("a warning").into_text().len() < 1000);
     }
 }

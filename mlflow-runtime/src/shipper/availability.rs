@@ -9,7 +9,7 @@ use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::failure_scope::{Halt, RetryReason};
 use crate::shipper::stats::{Connection, Stats};
-use crate::warnings::mask_credentials;
+use crate::warnings::{mask_credentials, warn_user};
 
 /// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a
 /// connection that was closed while idle.
@@ -95,11 +95,20 @@ impl StoreAvailability {
             RetryReason::NeedsAction => true,
         };
         if is_warning_due && !std::mem::replace(&mut self.is_outage_warned, true) {
-            let reason = mask_credentials(halt.reason.clone());
-            tracing::warn!(
-                target: "mlflow", store = context.delivery.uri(), reason,
-                "the store does not accept values; they wait in the journal and are delivered when it does"
-            );
+            // A server that refuses everything does so until a person acts, who has to know of it.
+            if halt.cause == RetryReason::NeedsAction {
+                warn_user(format_args!(
+                    "the store does not accept values; they wait in the journal and are delivered when it does: {}: {}",
+                    context.delivery.uri(),
+                    halt.reason
+                ));
+            } else {
+                let reason = mask_credentials(halt.reason.clone());
+                tracing::warn!(
+                    target: "mlflow", store = context.delivery.uri(), reason,
+                    "the store does not accept values; they wait in the journal and are delivered when it does"
+                );
+            }
         }
         delay
     }

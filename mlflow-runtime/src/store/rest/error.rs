@@ -224,7 +224,7 @@ pub(super) fn classify_response(
                     format!("{reason}. The server refuses {login}: {remedy}")
                 }
                 None => format!(
-                    "{reason}. The server requires credentials: set MLFLOW_TRACKING_USERNAME and \
+                    "{reason}. The server requires a login: set MLFLOW_TRACKING_USERNAME and \
                      MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
                 ),
             },
@@ -256,7 +256,7 @@ pub(super) fn classify_response(
                      the credentials are wrong, {remedy}"
                 ),
                 None => format!(
-                    "{reason}. The server does not permit this without credentials: set MLFLOW_TRACKING_USERNAME and \
+                    "{reason}. The server does not permit this without a login: set MLFLOW_TRACKING_USERNAME and \
                      MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
                 ),
             };
