@@ -775,7 +775,7 @@ fn a_token_that_no_header_can_hold_is_named_and_one_with_a_line_break_at_its_end
     };
     let stderr = run("s3c\nret");
     let said = "mlflow: values stay in the journal until the next tracked program: the token \
-                (MLFLOW_TRACKING_TOKEN) cannot be sent: it contains the character '\\n', which no HTTP header can hold; remove it";
+                (MLFLOW_TRACKING_TOKEN, or Config::token) cannot be sent: it contains the character '\\n', which no HTTP header can hold; remove it";
     assert!(stderr.contains(said), "{stderr}");
     assert!(!stderr.contains("s3c"), "{stderr}");
     assert_eq!(server.requests().len(), 0);
