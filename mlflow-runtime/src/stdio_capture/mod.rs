@@ -24,8 +24,8 @@ use crate::journal::segment::allocate::check_file_size_limit;
 /// paused.
 const TEE_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest time that the last look for secrets takes. In half a second, some hundred megabytes are searched.
-const LAST_LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest time that the last look for secrets takes. In this time, some tens of megabytes are searched.
+const LAST_LOOK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Longest time that written bytes take to arrive in the file, unless a terminal is paused.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);

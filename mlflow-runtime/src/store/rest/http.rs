@@ -5,12 +5,13 @@
 //! - A request that is harmless when repeated is repeated once, without delay, if its connection broke. The
 //!   server closes idle connections after 5 s, and may be closing the very connection that the request uses.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{self, Cause, RequestError, Route};
-use super::login::{CurrentLogin, SentLogin, check_header_value};
+use super::login::{CurrentLogin, Generation, SentLogin, check_header_value};
 use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
@@ -68,6 +69,8 @@ pub(super) struct HttpClient {
     /// Parsed tracking URI; a URL receives the credentials only if it has the same origin.
     base_url: Url,
     login: CurrentLogin,
+    /// What requests carry in secret, for the text of an error, and the generation of the credentials for which it holds.
+    noted_login: RefCell<Option<(Generation, Arc<SentLogin>)>>,
     headers: RequestHeaders,
     workspace: Option<String>,
     timeout: Duration,
@@ -119,6 +122,7 @@ impl HttpClient {
             base: base_url.as_str().trim_end_matches('/').to_owned(),
             base_url,
             login,
+            noted_login: RefCell::default(),
             headers,
             workspace: options.workspace,
             timeout: options.timeout,
@@ -477,6 +481,21 @@ impl HttpClient {
 
     /// Adds to an answer what the request has carried in secret, for the text of an error.
     pub(super) fn note_login(&self, response: &mut Response) {
+        let generation = self.login.generation();
+        let mut noted = self.noted_login.borrow_mut();
+        let login = match &*noted {
+            Some((of, login)) if *of == generation => Arc::clone(login),
+            _ => {
+                let login = Arc::new(self.describe_login());
+                *noted = Some((generation, Arc::clone(&login)));
+                login
+            }
+        };
+        response.extensions_mut().insert(login);
+    }
+
+    /// Returns what requests carry in secret.
+    fn describe_login(&self) -> SentLogin {
         // The header holds user name and password in another form.
         let request = self
             .request(Method::GET, self.base_url.clone())
@@ -493,7 +512,7 @@ impl HttpClient {
             let header = "the header Authorization (MLFLOW_TRACKING_HEADERS)";
             login.description = Some(header.to_owned());
         }
-        response.extensions_mut().insert(login);
+        login
     }
 }
 
@@ -640,11 +659,14 @@ async fn read_json_within<T: DeserializeOwned>(
     response: Response,
     max_bytes: usize,
 ) -> Result<T, RequestError> {
-    let login = response.extensions().get::<SentLogin>().cloned();
+    let login = response.extensions().get::<Arc<SentLogin>>().cloned();
     let body = read_body_within(Route::Api, asked, response, max_bytes).await?;
     serde_json::from_slice(&body).map_err(|_| {
         let shown = String::from_utf8_lossy(&body).into_owned();
-        let shown = login.map_or(shown.clone(), |login| login.hide(shown));
+        let shown = match login {
+            Some(login) => login.hide(shown),
+            None => shown,
+        };
         error::unexpected_response_error(asked, shown.as_bytes()).into()
     })
 }
@@ -697,7 +719,10 @@ async fn read_body_within(
             asked,
             response.status(),
             response.headers(),
-            response.extensions().get::<SentLogin>(),
+            response
+                .extensions()
+                .get::<Arc<SentLogin>>()
+                .map(|login| &**login),
             &body,
         ))
     }

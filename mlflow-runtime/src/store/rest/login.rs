@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! 1. A source that may change is read before the first request, again when the server refuses what was sent, at most once in
-//!    [`MIN_RENEWAL_INTERVAL`], and once in [`MAX_AGE`] while requests are sent. A program that runs for days therefore picks up a new password or token by itself.
+//!    [`MIN_RENEWAL_INTERVAL`], and once in [`MAX_AGE`] while requests are sent. A program that runs for days therefore picks up a
+//!    new password or token by itself.
 //! 2. A source that cannot be read leaves the credentials that were read before. Without such, nothing is sent.
 //! 3. A request that was refused is sent once more, and only if the credentials have changed. The server has done nothing for
 //!    the refused one, so this holds for every kind of request.
@@ -48,7 +49,7 @@ pub(super) struct CurrentLogin {
 }
 
 /// Generation of the credentials that a request carries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Generation(u64);
 
 /// Credentials that a request has carried, for the text of an error.
@@ -201,25 +202,28 @@ impl CurrentLogin {
         }
     }
 
-    fn generation(&self) -> Generation {
+    /// Returns the generation of the present credentials.
+    pub(super) fn generation(&self) -> Generation {
         Generation(self.generation.get())
     }
 
-    /// Reads the sources, on a thread of the runtime's blocking pool: the program's function may take its time, and may use a
-    /// runtime of its own.
+    /// Reads the sources. The program's function is called on a thread of the runtime's blocking pool, as it may take its time, and
+    /// may use a runtime of its own.
     async fn read(&self, source: &Arc<Login>) -> Result<(), StoreError> {
         let is_first = self.read_at.get().is_none();
-        let reading = Arc::clone(source);
-        let read = tokio::task::spawn_blocking(move || reading.read()).await;
-        let read = read
-            .unwrap_or(Err(LoginError::Interrupted))
-            .map_err(unreadable_error)
-            .and_then(|read| match &read {
-                Some(bearer @ Credentials::Bearer(token)) => {
-                    check_header_value(&source.describe(bearer).0, token).map(|()| read)
-                }
-                Some(Credentials::Basic { .. }) | None => Ok(read),
-            });
+        let read = if let Some(TokenSource::Provider(_)) = source.token {
+            let reading = Arc::clone(source);
+            let read = tokio::task::spawn_blocking(move || reading.read()).await;
+            read.unwrap_or(Err(LoginError::Interrupted))
+        } else {
+            source.read()
+        };
+        let read = read.map_err(unreadable_error).and_then(|read| match &read {
+            Some(bearer @ Credentials::Bearer(token)) => {
+                check_header_value(&source.describe(bearer).0, token).map(|()| read)
+            }
+            Some(Credentials::Basic { .. }) | None => Ok(read),
+        });
         match read {
             Ok(read) => {
                 self.read_at.set(Some(Instant::now()));
