@@ -10,10 +10,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::retry_on_intr;
+
+use super::relative_path;
 
 /// Opens the regular file `path` below `root` to read it.
 ///
@@ -47,26 +49,12 @@ pub(crate) fn remove_below(root: &Path, path: &Path) -> io::Result<()> {
 
 /// Opens the folder of `path` below `root`, and returns it with the name of the file.
 fn open_parent<'p>(root: &Path, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
-    let mut parts = Vec::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => parts.push(name),
-            Component::Prefix(_)
-            | Component::RootDir
-            | Component::CurDir
-            | Component::ParentDir => {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-        }
-    }
-    let Some((name, parents)) = parts.split_last() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
+    let (parents, name) = relative_path::split(path)?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut folder = openat(CWD, root, flags, Mode::empty())?;
     for parent in parents {
         let flags = flags | OFlags::NOFOLLOW;
-        folder = retry_on_intr(|| openat(&folder, *parent, flags, Mode::empty()))?;
+        folder = retry_on_intr(|| openat(&folder, parent, flags, Mode::empty()))?;
     }
     Ok((folder, name))
 }

@@ -7,3 +7,4 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod hooks;
 pub(crate) mod new_file;
+mod relative_path;

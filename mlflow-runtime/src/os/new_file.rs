@@ -13,11 +13,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use uuid::Uuid;
+
+use super::relative_path;
 
 /// Beginning and end of the name of a draft.
 pub(crate) const DRAFT_NAME: (&str, &str) = (".mlflow-runtime-", ".tmp");
@@ -45,21 +47,7 @@ impl NewFile {
     pub(crate) fn create(root: &Path, path: &str) -> io::Result<Self> {
         let mut changed_folders = Vec::new();
         let mut folder = open_root(root, &mut changed_folders)?;
-        let mut parts = Vec::new();
-        for part in Path::new(path).components() {
-            match part {
-                Component::Normal(name) => parts.push(name),
-                Component::Prefix(_)
-                | Component::RootDir
-                | Component::CurDir
-                | Component::ParentDir => {
-                    return Err(io::ErrorKind::InvalidInput.into());
-                }
-            }
-        }
-        let Some((name, parents)) = parts.split_last() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
+        let (parents, name) = relative_path::split(Path::new(path))?;
         for parent in parents {
             folder = open_folder(folder, parent, OFlags::NOFOLLOW, &mut changed_folders)?;
         }
@@ -77,7 +65,7 @@ impl NewFile {
             folder,
             changed_folders,
             draft,
-            name: (*name).into(),
+            name: name.into(),
             file,
             is_published: false,
         })
