@@ -4,11 +4,15 @@ use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::fake_mlflow::FakeMlflow;
+use crate::support::fake_server::{FakeServer, Reply};
 use crate::support::fault::Fault;
 use crate::support::mlflow::{Server, free_port};
 use crate::support::program::{Folder, one};
@@ -348,4 +352,35 @@ fn a_tag_is_not_set_back_by_the_second_that_ships_its_journal() {
     folder.run(NUMBERS, &["last", "0", "0"], &[]);
     assert_eq!(folder.journals_left(), 0);
     assert_eq!(state(), "new");
+}
+
+/// Regression: a user without a `tracing` subscriber heard of an outage only at the end of the process.
+#[test]
+fn an_outage_that_lasts_and_its_end_are_told_on_stderr() {
+    let mlflow = Arc::new(FakeMlflow::default());
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = is_away.clone();
+    let server = FakeServer::start(move |request, _| match away.load(Ordering::Relaxed) {
+        true => Reply::status(503, ""),
+        false => mlflow.answer(request),
+    });
+    let folder = Folder::new();
+    let url = server.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*url),
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
+    ];
+    let script = ["start r", "param a 1", "wait away", "flush 120", "end r"];
+    let mut program = folder.start(env!("CARGO_BIN_EXE_scripted"), &script, &environment);
+    let told = format!("they wait in the journal and are delivered when it does: {url}: ");
+    program.wait_for_stderr(&told);
+    program.wait_for_stdout("away");
+    is_away.store(false, Ordering::Relaxed);
+    program.tell();
+    program.wait_for_stdout("flushed true");
+    let ended = program.end();
+    let back = format!("mlflow: {url} is available again; waiting values are being delivered");
+    for line in [&told, &back] {
+        assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+    }
 }

@@ -1,7 +1,8 @@
 //! Availability of the store, as the latest requests have shown.
 //!
-//! Invariants: the beginning of an outage causes one warning, and its end causes another one. A store that
-//! accepts something between its failures counts as available, however large the backlog is.
+//! Invariants: the beginning of an outage causes one warning, and its end causes another one. A user without a `tracing`
+//! subscriber is told on stderr once the store counts as unavailable, which a short outage does not reach, and when such an
+//! outage ends. A store that accepts something between its failures counts as available, however large the backlog is.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::failure_scope::{Halt, RetryReason};
 use crate::shipper::stats::{Connection, Stats};
-use crate::warnings::{mask_credentials, warn_user};
+use crate::warnings::{mask_credentials, tell_user};
 
 /// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a
 /// connection that was closed while idle.
@@ -27,6 +28,8 @@ pub(super) struct StoreAvailability {
     is_available: bool,
     /// Set from the warning of an outage until the store works again.
     is_outage_warned: bool,
+    /// Set from the line on stderr about an outage until the store works again.
+    is_outage_told: bool,
 }
 
 /// Circumstances of a failure, which determine when the warning of an outage is logged.
@@ -57,6 +60,12 @@ impl StoreAvailability {
                 target: "mlflow", store = delivery.uri(),
                 "the store is available again; waiting values are being delivered"
             );
+        }
+        if std::mem::take(&mut self.is_outage_told) {
+            tell_user(format_args!(
+                "{} is available again; waiting values are being delivered",
+                delivery.uri()
+            ));
         }
     }
 
@@ -95,20 +104,18 @@ impl StoreAvailability {
             RetryReason::NeedsAction => true,
         };
         if is_warning_due && !std::mem::replace(&mut self.is_outage_warned, true) {
-            // A server that refuses everything does so until a person acts, who has to know of it.
-            if halt.cause == RetryReason::NeedsAction {
-                warn_user(format_args!(
-                    "the store does not accept values; they wait in the journal and are delivered when it does: {}: {}",
-                    context.delivery.uri(),
-                    halt.reason
-                ));
-            } else {
-                let reason = mask_credentials(halt.reason.clone());
-                tracing::warn!(
-                    target: "mlflow", store = context.delivery.uri(), reason,
-                    "the store does not accept values; they wait in the journal and are delivered when it does"
-                );
-            }
+            let reason = mask_credentials(halt.reason.clone());
+            tracing::warn!(
+                target: "mlflow", store = context.delivery.uri(), reason,
+                "the store does not accept values; they wait in the journal and are delivered when it does"
+            );
+        }
+        if is_unavailable && !std::mem::replace(&mut self.is_outage_told, true) {
+            tell_user(format_args!(
+                "the store does not accept values; they wait in the journal and are delivered when it does: {}: {}",
+                context.delivery.uri(),
+                halt.reason
+            ));
         }
         delay
     }

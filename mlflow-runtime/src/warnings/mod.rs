@@ -66,8 +66,17 @@ pub(crate) fn mask_credentials(line: String) -> String {
     mask(&line, Edge::End).map_or(line, |masked| masked.text)
 }
 
+/// Writes a line for the user to stderr alone: `tracing` subscribers are told in another way.
+pub(crate) fn tell_user(line: fmt::Arguments<'_>) {
+    write_unless_quiet(&mask_credentials(line.to_string()));
+}
+
 fn emit_warning(line: &str) {
     tracing::warn!(target: "mlflow", "{line}");
+    write_unless_quiet(line);
+}
+
+fn write_unless_quiet(line: &str) {
     if !IS_QUIET.load(Ordering::Relaxed) {
         write_stderr_line(&format!("mlflow: {line}"));
     }
