@@ -19,7 +19,7 @@ fn main() {
 }
 
 /// Pieces that are repeated to a text of 1 MiB.
-const ORDINARY: [(&str, &str); 5] = [
+const ORDINARY: [(&str, &str); 6] = [
     (
         "log",
         "2024-11-24T10:31:02.123456Z  INFO train::epoch: epoch=3 step=1200 loss=0.31415926 lr=0.001 tokens_per_second=18342\n",
@@ -27,6 +27,10 @@ const ORDINARY: [(&str, &str); 5] = [
     (
         "json",
         "{\"epoch\": 3, \"step\": 1200, \"loss\": 0.31415926, \"model\": \"meta-llama/Llama-3.1-8B\", \"layers\": [64, 32], \"bos_token\": \"<s>\"}\n",
+    ),
+    (
+        "json in json",
+        "{\"line\": \"{\\\"epoch\\\": 3, \\\"loss\\\": 0.31415926, \\\"model\\\": \\\"Llama-3.1-8B\\\"}\\n\"}\n",
     ),
     (
         "prose",
@@ -42,7 +46,8 @@ const ORDINARY: [(&str, &str); 5] = [
     ),
 ];
 
-const HOSTILE: [(&str, &str); 14] = [
+const HOSTILE: [(&str, &str); 15] = [
+    ("escapes", "\\u0061\\\"=\\n"),
     ("equals", "="),
     ("colons", "a:"),
     ("quotes", "password=\"the\"'`"),

@@ -50,6 +50,43 @@ fn of_each_secret_nothing_is_left_and_the_rest_stays() {
     );
 }
 
+/// Regression: in the source of a dataset, which is JSON, and in the `Debug` output of a field, the quotes and line breaks around
+/// a secret are escaped, and the secret was not known any more.
+#[test]
+fn of_each_secret_in_a_text_inside_of_a_text_nothing_is_left() {
+    let samples = secrets(seed(), 1);
+    let mut failures = Vec::new();
+    for sample in &samples {
+        let once = format!("{:?}", (sample.text(), 1));
+        let twice = format!("Error {{ source: {once:?} }}");
+        let ascii = |c: char| match c.is_ascii() {
+            true => c.to_string(),
+            false => format!("\\u{:04x}", u32::from(c)),
+        };
+        let json = format!(r#"{{"uri": {:?}}}"#, sample.text());
+        let json: String = json.chars().map(ascii).collect();
+        for text in [once, twice, json] {
+            let masked = masked(&text, Edge::End);
+            let escaped = sample.secret.escape_debug().to_string();
+            let again = escaped.escape_debug().to_string();
+            if [&sample.secret, &escaped, &again]
+                .iter()
+                .any(|secret| masked.contains(*secret))
+            {
+                failures.push(format!("{}: {text}\n    became {masked}", sample.kind));
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "seed {}, {} of {}:\n{}",
+        seed(),
+        failures.len(),
+        samples.len(),
+        failures[..failures.len().min(20)].join("\n")
+    );
+}
+
 #[test]
 fn no_look_alike_is_masked() {
     let texts = look_alikes(seed());
@@ -61,6 +98,7 @@ fn no_look_alike_is_masked() {
             text.clone(),
             format!("at 10:31 {text}"),
             format!("first\n{text}\nlast"),
+            format!("{:?}", (format!("{text}, then"), Some(3))),
         ];
         for line in lines {
             if let Some(masked) = mask(&line, Edge::End) {

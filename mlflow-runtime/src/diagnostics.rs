@@ -38,6 +38,7 @@
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, and that the rendezvous id and the experiment are the same in all ranks | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process has died could not be ended in the store | the run's values are in the store, but its status is still RUNNING | end the run by hand |
 //! | the password or token for `URI` is sent without encryption, so that anyone on the way can read it; use an https:// address as the tracking URI | the tracking URI is `http://` with a host that is not this machine | use `https://` |
+//! | artifacts go to the bucket at `HOST` without encryption, as `URI` has signed an http:// address for them; … | the server is reached by `https://`, and its bucket is not | let the server sign `https://` addresses |
 //! | the tracking server's certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS, Config::insecure_tls) | anyone between the program and the server can read the traffic | set `MLFLOW_TRACKING_SERVER_CERT_PATH` instead |
 //!
 //! # Values
@@ -65,7 +66,7 @@
 //! | the checkpoint … of the run … is not whole, e.g. because its process was killed, so it is skipped, and the newest whole one is used if there is one | [`download_checkpoint`](crate::Resume::download_checkpoint) found a newer checkpoint that lacks files | nothing |
 //! | the last run that did not finish cannot be looked up, so a new run is started: … | [`resume_last`](crate::RunBuilder::resume_last) got no answer from the store | see the reason; to continue a certain run, give its id to [`run_id`](crate::RunBuilder::run_id) |
 //! | metric, param, tag `KEY` is stored as `NAME`, because MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
-//! | table `PATH` is stored as `NAME`: MLflow finds tables whose paths are relative, end in .json and have none of the characters `"',:[]{}?` | Python's client and the page look for tables by their names; nothing is lost | use another name, if you prefer another name |
+//! | table `PATH` is stored as `NAME`: MLflow finds tables whose paths are relative, end in .json and hold neither credentials nor the characters `"',:[]{}?` | Python's client and the page look for tables by their names; nothing is lost | use another name, if you prefer another name |
 //! | table `PATH` is stored and not shown as a table, because MLflow's list of the run's tables is full; use fewer tables, and append to them | MLflow keeps the list in one tag of the run; the file is there with all its rows | append to a table instead of making a new one for each step |
 //! | figure `PATH` is stored as `NAME`, because MLflow shows a figure by the ending of its name | the page shows `.svg` as an image and `.html` as a page; nothing is lost | end the name in `.svg` or `.html` |
 //! | image `PATH` is stored as `NAME`, because images are stored as PNG | nothing is lost | end the name in `.png` |
@@ -153,7 +154,7 @@
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | fix the variable |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | the variable is ignored; its value is not shown, because it may contain a secret | fix the variable |
-//! | `VARIABLE`=… is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN | `MLFLOW_TRACKING_AWS_SIGV4` is set, which MLflow's Python client supports and this library does not | use one of the named variables |
+//! | MLFLOW_TRACKING_AWS_SIGV4 is ignored and requests are not signed: … | the program is built without the feature `aws-sigv4` | turn the feature on |
 //! | MLFLOW_TRACKING_AUTH=kubernetes-namespaced names no workspace: …; set MLFLOW_WORKSPACE outside of a pod | the file with the pod's namespace cannot be read; the server's default workspace is used | set `MLFLOW_WORKSPACE` |
 //! | MLFLOW_TRACKING_HEADERS, or Config::header: …; what is named here is left out. Expected name=value,name=value, with `%2C` for a comma in a value | a header cannot be sent; all others are | fix the entry that is named |
 //! | MLFLOW_REDACT_PATTERN, or Config::redact, cannot be used and masks nothing: … | the pattern is no regular expression; all other kinds of secrets are masked | fix the pattern |

@@ -69,6 +69,7 @@
 //! | `MLFLOW_TRACKING_TOKEN`, `MLFLOW_TRACKING_TOKEN_FILE` | Bearer token; file that holds it, see [`Config::token_file`] | |
 //! | `MLFLOW_TRACKING_AUTH` | `kubernetes`: the token of this pod's service account, if no other is given; `kubernetes-namespaced`: also the workspace with the name of its namespace | |
 //! | `MLFLOW_TRACKING_HEADERS` | headers of every request to the server, `name=value,name=value`, see [`Config::header`] | |
+//! | `MLFLOW_TRACKING_AWS_SIGV4` | `true`: requests are signed for AWS, see [`Config::aws_sigv4`]; needs the feature `aws-sigv4` | `false` |
 //! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | `true`: the server's certificate is not checked; file of certificates to trust; file of the client's own certificate | |
 //! | `MLFLOW_WORKSPACE` | workspace on the server | |
 //! | `MLFLOW_LOCAL_ARTIFACTS_DIR` | directory of this machine below which a server on another machine may have artifacts written, see [`Config::local_artifacts_dir`] | |
@@ -91,7 +92,7 @@
 //! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | name of the machine in the metrics' names: `system/<node id>/…` | |
 //! | `MLFLOW_ENV` | value of the tag `deployment.environment` | |
 //! | `MLFLOW_RUN_CONTEXT` | tags of every run, as a JSON object; they win over automatic tags; values with a secret's name are redacted | |
-//! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | proxies, with their usual meaning | |
+//! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | proxies, with their usual meaning; none is used for a server on this machine (`localhost`, a loopback address) | |
 //!
 //! # Features
 //!
@@ -113,6 +114,8 @@
 //!   tracked function is an input of its run.
 //! - `object-store`: artifacts are written to S3, Google Cloud Storage and Azure with the credentials in the
 //!   environment, if the server neither stores them nor signs uploads. Turns `rest` on.
+//! - `aws-sigv4`: `Config::aws_sigv4` and `MLFLOW_TRACKING_AWS_SIGV4` sign requests for AWS, for a server behind an API Gateway.
+//!   Turns `object-store` on, whose crates hold the signature.
 //! - `thinning`: `MLFLOW_METRIC_MAX_POINTS_PER_SECOND` bounds the points that go to the store, and keeps all others in
 //!   Parquet files of their run.
 //! - `redact`: `Config::redact` and `MLFLOW_REDACT_PATTERN` mask whatever matches a regular expression.

@@ -313,6 +313,150 @@ fn a_profile_of_databricks_names_server_and_token() {
     assert_eq!(folder.journals_left(), 1);
 }
 
+/// Returns each request whose signature is not the one that Amazon's own client computes, by what the request is.
+#[cfg(feature = "aws-sigv4")]
+fn wrongly_signed(server: &FakeServer, token: Option<&str>) -> String {
+    const SCRIPT: &str = r#"
+import hashlib, json, sys
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+auth = SigV4Auth(Credentials('k3y', 's3cret', sys.argv[3] or None), 'execute-api', 'eu-central-1')
+for line, headers, body in json.loads(open(sys.argv[2]).read()):
+    method, path = line.split(' ', 1)
+    sent = headers.get('authorization', '')
+    signed = sent.partition('SignedHeaders=')[2].partition(',')[0].split(';')
+    digest = hashlib.sha256(bytes(body)).hexdigest()
+    kept = {name: value for name, value in headers.items() if name in signed}
+    request = AWSRequest(method=method, url=sys.argv[1] + path, headers=kept)
+    request.context['timestamp'] = headers.get('x-amz-date', '')
+    canonical = auth.canonical_request(request)
+    signature = auth.signature(auth.string_to_sign(request, canonical), request)
+    if headers.get('x-amz-content-sha256') != digest:
+        print(line, 'has another digest')
+    if not sent.endswith('Signature=' + signature):
+        print(line, 'has another signature', sent)
+    for name in ['host', 'x-amz-date', 'x-amz-content-sha256'] + ['x-amz-security-token'] * bool(sys.argv[3]):
+        if name not in signed:
+            print(line, 'does not sign', name)
+"#;
+    let requests: Vec<_> = { server.requests().into_iter() }
+        .map(|request| (request.line, request.headers, request.body))
+        .collect();
+    let folder = Folder::new();
+    let file = folder.path().join("requests.json");
+    fs::write(&file, serde_json::to_vec(&requests).unwrap()).unwrap();
+    let arguments = [&*server.url(), file.to_str().unwrap(), token.unwrap_or("")];
+    crate::support::mlflow::python(SCRIPT, &arguments)
+}
+
+#[test]
+#[cfg(feature = "aws-sigv4")]
+fn signatures_for_aws_are_those_of_amazons_own_client() {
+    for token in [None, Some("s3ssion/+=")] {
+        let mlflow = Arc::new(FakeMlflow::default());
+        let runs = mlflow.clone();
+        let server = FakeServer::start(move |request, _| runs.answer(request));
+        let folder = Folder::new();
+        let file = folder.path().join("w+\u{fc}%41.bin");
+        // Longer than one chunk of an upload.
+        fs::write(&file, vec![7; 600_000]).unwrap();
+        let url = server.url();
+        let mut environment = vec![
+            ("MLFLOW_TRACKING_URI", &*url),
+            ("MLFLOW_TRACKING_AWS_SIGV4", "true"),
+            ("MLFLOW_TRACKING_TOKEN", "replaced-4f1"),
+            (
+                "MLFLOW_TRACKING_HEADERS",
+                "x-team=a%20%20b,authorization=replaced-4f1",
+            ),
+            ("MLFLOW_EXPERIMENT_NAME", "w\u{fc}rfel/a b+c%"),
+            ("AWS_ACCESS_KEY_ID", "k3y"),
+            ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+            ("AWS_REGION", "eu-central-1"),
+        ];
+        environment.extend(token.map(|token| ("AWS_SESSION_TOKEN", token)));
+        let script = [
+            "start r",
+            "param lr 0.1",
+            "text notes/a.txt hello",
+            "file w+\u{fc}%41.bin",
+            "end r",
+        ];
+        let ended = folder.run(SCRIPTED, &script, &environment);
+        assert!(ended.success, "{}", ended.stderr);
+        assert_eq!(params(&mlflow), set(&["lr"]), "{}", ended.stderr);
+        let requests = server.requests();
+        let uploads = requests
+            .iter()
+            .filter(|request| request.line.starts_with("PUT "));
+        assert!(uploads.count() >= 2, "{}", ended.stderr);
+        assert!(
+            requests
+                .iter()
+                .all(|request| !format!("{request:?}").contains("replaced"))
+        );
+        assert_eq!(wrongly_signed(&server, token), "");
+        assert_eq!(folder.journals_left(), 0);
+    }
+}
+
+#[test]
+#[cfg(feature = "aws-sigv4")]
+fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
+    let server = FakeServer::start(|_, _| Reply::status(403, "{\"message\": \"Forbidden\"}"));
+    let url = server.url();
+    let uri = ("MLFLOW_TRACKING_URI", &*url);
+    let sign = ("MLFLOW_TRACKING_AWS_SIGV4", "true");
+    let region = ("AWS_REGION", "eu-central-1");
+    let key = ("AWS_ACCESS_KEY_ID", "k3y");
+    // No network answers for the role of the machine.
+    let nobody = ("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9");
+    let secret = ("AWS_SECRET_ACCESS_KEY", "s3cret-4f1");
+    let torn = ("AWS_SESSION_TOKEN", "s3ss\nion");
+    for (environment, said) in [
+        (
+            vec![uri, sign],
+            "set AWS_REGION to the one of the API Gateway",
+        ),
+        (vec![uri, sign, region, nobody], "there are no keys"),
+        (
+            vec![uri, sign, region, key, secret, torn],
+            "AWS_SESSION_TOKEN cannot be sent: it contains the character '\\n'",
+        ),
+        (
+            vec![uri, sign, region, key, secret],
+            "The server does not permit this to the signature with AWS keys",
+        ),
+    ] {
+        let folder = Folder::new();
+        let ended = log(&folder, &environment);
+        let lines = ended
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("mlflow: ") && line.contains(said));
+        assert!((1..=2).contains(&lines.count()), "{said}: {}", ended.stderr);
+        for part in ["s3cret", "s3ss", "panicked"] {
+            assert!(!ended.stderr.contains(part), "{}", ended.stderr);
+        }
+        assert_eq!(folder.journals_left(), 1, "{said}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "aws-sigv4"))]
+fn without_the_feature_a_line_says_that_requests_are_not_signed() {
+    let (server, _, _) = guarded("");
+    let url = server.url();
+    let folder = Folder::new();
+    let sign = ("MLFLOW_TRACKING_AWS_SIGV4", "true");
+    let ended = log(&folder, &[("MLFLOW_TRACKING_URI", &url), sign]);
+    let said = "mlflow: MLFLOW_TRACKING_AWS_SIGV4 is ignored and requests are not signed: build the program with \
+                mlflow-runtime's feature `aws-sigv4`";
+    assert_eq!(ended.stderr.matches(said).count(), 1, "{}", ended.stderr);
+}
+
 #[test]
 #[cfg(feature = "secrecy")]
 fn a_secret_of_the_crate_secrecy_is_a_password_and_is_shown_nowhere() {

@@ -407,3 +407,42 @@ fn a_link_in_the_directory_of_a_download_is_not_written_through() {
     assert!(error.to_string().contains("symbolic link"), "{error}");
     assert!(below(&outside).is_empty());
 }
+
+/// A file that has a second name elsewhere is replaced, and not written to.
+#[test]
+fn a_hard_link_in_the_place_of_an_artifact_or_download_leaves_the_other_file_as_it_is() {
+    let folder = Folder::new();
+    let keys = folder.path().join("keys");
+    fs::write(&keys, "k3ys").unwrap();
+    let script = [
+        "start r",
+        "text first.txt hello",
+        "flush 60",
+        "wait ready",
+        "text notes.txt weights",
+        "end r",
+    ];
+    let mut live = folder.start(SCRIPTED, &script, &[]);
+    live.wait_for_stdout("ready");
+    let artifacts = ["mlruns", "mlartifacts"].map(|name| below(&folder.path().join(name)));
+    let first = { artifacts.iter().flatten() }.find(|path| path.ends_with("first.txt"));
+    let artifacts = first.expect("the artifact").parent().unwrap();
+    fs::hard_link(&keys, artifacts.join("notes.txt")).unwrap();
+    live.tell();
+    let ended = live.end();
+    let written = fs::read_to_string(artifacts.join("notes.txt")).unwrap();
+    assert_eq!(written, "weights", "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&keys).unwrap(), "k3ys");
+
+    let target = folder.path().join("target");
+    fs::create_dir(&target).unwrap();
+    fs::hard_link(&keys, target.join("notes.txt")).unwrap();
+    let uri = format!("sqlite:///{}/mlflow.db", folder.path().display());
+    let run_id: String = one(&folder.database(), "select run_uuid from runs");
+    let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(uri));
+    let download = mlflow::DownloadArtifacts::new(&run_id, &target);
+    client.download_artifacts(download).expect("a download");
+    let downloaded = fs::read_to_string(target.join("notes.txt")).unwrap();
+    assert_eq!(downloaded, "weights");
+    assert_eq!(fs::read_to_string(&keys).unwrap(), "k3ys");
+}

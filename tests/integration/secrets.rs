@@ -161,6 +161,202 @@ fn of_each_secret_nothing_is_left_whichever_way_it_takes() {
     );
 }
 
+/// Program that logs texts by every way, and where what it wrote is looked for.
+#[cfg(feature = "tracing")]
+mod bytes {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::process::Stdio;
+    use std::sync::Arc;
+
+    use super::{Sample, escaped, secrets, seed};
+    use crate::support::command_line::cargo_mlflow;
+    use crate::support::fake_mlflow::FakeMlflow;
+    use crate::support::fake_server::FakeServer;
+    use crate::support::program::{Folder, with_default_signals};
+
+    const EVERY_WAY: &str = env!("CARGO_BIN_EXE_every_way");
+
+    /// Shortest secret that is looked for among all bytes. A shorter one may be a part of another text.
+    const MIN_SECRET_BYTES: usize = 8;
+
+    /// Runs the program with the texts of all samples; returns what it printed on stderr.
+    fn log_all(
+        folder: &Folder,
+        samples: &[Sample],
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Vec<u8> {
+        let mut command = folder.command(EVERY_WAY);
+        with_default_signals(&mut command);
+        let mut program = command
+            .args(arguments)
+            .env("MLFLOW_EXIT_TIMEOUT", "120")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let mut stdin = program.stdin.take().expect("a pipe");
+        let texts: Vec<_> = samples.iter().map(Sample::text).collect();
+        let writer = std::thread::spawn(move || stdin.write_all(texts.join("\0").as_bytes()));
+        let output = program.wait_with_output().expect("its end");
+        writer.join().expect("no panic").expect("all texts");
+        assert_eq!(
+            output.status.success(),
+            arguments.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stderr
+    }
+
+    /// Returns one text for each secret, in the next of its surroundings each time.
+    fn one_text_each(seed: u64, each: usize) -> Vec<Sample> {
+        let mut by_secret: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
+        for sample in secrets(seed, each) {
+            by_secret
+                .entry(sample.secret.clone())
+                .or_default()
+                .push(sample);
+        }
+        let samples: Vec<_> = { by_secret.into_values().enumerate() }
+            .map(|(number, samples)| samples[number % samples.len()].clone())
+            .collect();
+        assert!(samples.len() >= 200, "{}", samples.len());
+        samples
+    }
+
+    /// Adds the names and the bytes of all files below a directory.
+    fn collect(directory: &Path, bytes: &mut Vec<u8>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            bytes.extend(path.as_os_str().as_encoded_bytes());
+            if path.is_dir() {
+                collect(&path, bytes);
+            } else {
+                bytes.extend(fs::read(path).expect("a file"));
+            }
+        }
+    }
+
+    /// Returns the secrets that some bytes hold, as they are or as JSON and `Debug` write them.
+    fn found_in<'s>(bytes: &[u8], samples: &'s [Sample]) -> Vec<&'s Sample> {
+        let text = String::from_utf8_lossy(bytes);
+        let decoded = percent_decoded(&text);
+        let holds = |secret: &str| text.contains(secret) || decoded.contains(secret);
+        { samples.iter() }
+            .filter(|sample| sample.secret.len() >= MIN_SECRET_BYTES)
+            .filter(|sample| {
+                let json = serde_json::to_string(&sample.secret).expect("JSON");
+                [
+                    &*sample.secret,
+                    &escaped(&sample.secret),
+                    &json[1..json.len() - 1],
+                ]
+                .into_iter()
+                .any(holds)
+            })
+            .collect()
+    }
+
+    /// Returns the text as it was before it became a part of a URL.
+    fn percent_decoded(text: &str) -> String {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let [first, tail @ ..] = rest {
+            let digits = tail
+                .get(..2)
+                .and_then(|digits| std::str::from_utf8(digits).ok());
+            let byte = digits
+                .filter(|_| *first == b'%')
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            bytes.push(byte.unwrap_or(*first));
+            rest = if byte.is_some() { &tail[2..] } else { tail };
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn assert_none(place: &str, bytes: &[u8], samples: &[Sample]) {
+        assert!(
+            bytes.len() > 10_000,
+            "{place} has only {} bytes",
+            bytes.len()
+        );
+        let found = found_in(bytes, samples);
+        let shown: Vec<_> = { found.iter().take(10) }
+            .map(|sample| format!("{}: {}", sample.kind, sample.text()))
+            .collect();
+        assert!(
+            found.is_empty(),
+            "seed {}: {place} holds {} of {} secrets: {}",
+            seed(),
+            found.len(),
+            samples.len(),
+            shown.join("\n")
+        );
+    }
+
+    #[test]
+    fn no_file_of_a_run_holds_a_secret_whichever_way_it_took() {
+        let samples = one_text_each(seed(), 1);
+        let folder = Folder::new();
+        let stderr = log_all(
+            &folder,
+            &samples,
+            &[],
+            &[("MLFLOW_CAPTURE_CONSOLE", "true")],
+        );
+        assert_none("what was printed on stderr", &stderr, &samples);
+        let mut bytes = Vec::new();
+        collect(folder.path(), &mut bytes);
+        assert_none("the database with its artifacts", &bytes, &samples);
+        for command in [
+            &["runs", "--limit", "0", "--json"][..],
+            &["doctor", "--json"],
+        ] {
+            let listed = folder.run(cargo_mlflow(), command, &[]);
+            assert!(listed.success, "{}", listed.stderr);
+            let shown = [listed.stdout, listed.stderr].concat();
+            let found = found_in(shown.as_bytes(), &samples);
+            assert!(found.is_empty(), "{command:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_journal_that_a_crash_left_is_one_of_a_secret() {
+        let samples = one_text_each(seed() + 1, 2);
+        let folder = Folder::new();
+        let uri = [("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")];
+        let stderr = log_all(&folder, &samples, &["abort"], &uri);
+        assert!(found_in(&stderr, &samples).is_empty());
+        let mut bytes = Vec::new();
+        collect(&folder.journal(), &mut bytes);
+        assert_none("the journal", &bytes, &samples);
+    }
+
+    #[test]
+    fn no_request_holds_a_secret_whichever_way_it_took() {
+        let samples = one_text_each(seed() + 2, 1);
+        let mlflow = Arc::new(FakeMlflow::default());
+        let server = FakeServer::start(move |request, _| mlflow.answer(request));
+        let folder = Folder::new();
+        let url = server.url();
+        let environment = [
+            ("MLFLOW_TRACKING_URI", &*url),
+            ("MLFLOW_CAPTURE_CONSOLE", "true"),
+        ];
+        log_all(&folder, &samples, &[], &environment);
+        let mut bytes = Vec::new();
+        for request in server.requests() {
+            bytes.extend(format!("{} {:?}\n", request.line, request.headers).as_bytes());
+            bytes.extend(&request.body);
+        }
+        assert_none("what the server received", &bytes, &samples);
+    }
+}
+
 #[test]
 fn no_look_alike_is_changed_whichever_way_it_takes() {
     let texts = look_alikes(seed());

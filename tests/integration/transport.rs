@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::certificates::Certificates;
 use crate::support::fake_mlflow::FakeMlflow;
 use crate::support::fake_server::{FakeServer, Reply, Request};
 use crate::support::program::{Ended, Folder};
@@ -233,6 +234,71 @@ fn credentials_that_can_be_read_on_their_way_are_told_once() {
         assert!(lines <= 2, "{}", ended.stderr);
         assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
     }
+}
+
+/// Regression: values and password for a server on this machine went to the proxy, to another machine.
+#[test]
+fn what_is_for_this_machine_goes_through_no_proxy() {
+    let proxy = FakeServer::start(|_, _| Reply::status(502, "a proxy"));
+    let own = serve(|_| None);
+    for uri in [own.url(), own.url().replace("127.0.0.1", "localhost")] {
+        let environment = [
+            ("MLFLOW_TRACKING_URI", &*uri),
+            ("MLFLOW_TRACKING_TOKEN", SECRET),
+            ("HTTP_PROXY", &*proxy.url()),
+            ("NO_PROXY", ""),
+        ];
+        let ended = log(&Folder::new(), &environment);
+        assert!(proxy.requests().is_empty(), "{uri}: {}", ended.stderr);
+    }
+    assert!(!own.requests().is_empty());
+}
+
+/// Regression: a server behind TLS could have artifacts sent in the open, and nobody was told.
+#[test]
+fn an_artifact_that_an_encrypted_server_has_sent_in_the_open_is_told_once() {
+    let certificates = Certificates::make();
+    let bucket = FakeServer::start(|_, _| Reply::status(200, ""));
+    let mlflow = FakeMlflow::default();
+    let server = FakeServer::start_encrypted(
+        certificates.server("good", false),
+        move |request, _| {
+            if request.line.ends_with("presigned-upload-url") {
+                return Reply::json(
+                    r#"{"presigned_url": "http://bucket.example.com/k?X-Amz-Signature=5ec7e7", "headers": {}}"#,
+                );
+            }
+            match mlflow.answer(request) {
+                Reply::Answer(status, headers, body) => Reply::Answer(
+                    status,
+                    headers,
+                    body.replace("mlflow-artifacts:/", "s3://bucket/"),
+                ),
+                other => other,
+            }
+        },
+    );
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*server.url()),
+        ("MLFLOW_TRACKING_TOKEN", SECRET),
+        (
+            "MLFLOW_TRACKING_SERVER_CERT_PATH",
+            &*certificates.file(&["root"]),
+        ),
+        ("HTTP_PROXY", &*bucket.url()),
+        ("MLFLOW_EXIT_TIMEOUT", "30"),
+    ];
+    let folder = Folder::new();
+    let script = ["start r", "text a.txt hello", "text b.txt hello", "end r"];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    let told = "mlflow: artifacts go to the bucket at bucket.example.com without encryption, as https://localhost:";
+    let lines = ended.stderr.lines().filter(|line| line.starts_with(told));
+    assert_eq!(lines.count(), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("5ec7e7"), "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+    let received = bucket.requests();
+    assert_eq!(received.len(), 2);
+    assert!(!format!("{received:?}").contains(SECRET));
 }
 
 /// Returns the greatest memory of a process so far, in MiB.

@@ -5,6 +5,7 @@
 //! | `runs` | two runs, one after the other; the first has a child run |
 //! | `waits` | a run that waits for a line on stdin |
 //! | `leaks` | the same, after the run has printed secrets |
+//! | `halves` | a run that prints a secret in two halves, waits for a line on stdin before and after a flush in between |
 //! | `aborts`, `panics` | a run in which the process aborts or panics |
 //! | `BYTES` | a run that prints that many bytes, waits for a line on stdin and ends |
 //! | `second` | two runs, the second of which aborts the process |
@@ -57,6 +58,16 @@ fn one(how: &str) {
             line();
             print!("api_key=hunter3");
             io::stdout().flush().expect("stdout");
+        }
+        "halves" => {
+            let token = ["gh", "p_", &"Fake1".repeat(8)].concat();
+            print!("more\nkey {}", &token[..12]);
+            io::stdout().flush().expect("stdout");
+            line();
+            assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
+            fs::write("flushed", "").expect("a file");
+            line();
+            println!("{} end", &token[12..]);
         }
         "aborts" => {
             print!("the last words");

@@ -6,7 +6,8 @@
 //!   position up after a bounded number of bytes if no credential begins there. What has no such bound is
 //!   masked (a quoted value, a private key), or remembered: the header of a JWT, whose measured end is
 //!   kept, and the authority of a URL, inside of which no other one can begin.
-//! - Nothing is allocated unless a credential is found.
+//! - Nothing is allocated unless a credential is found, or the text holds escapes: then the text that they stand for is searched,
+//!   too.
 //! - Only the credential is replaced. Masking a masked text again changes nothing.
 //!
 //! A credential is recognised in one of these ways, each in a file of its own:
@@ -28,6 +29,7 @@
 
 mod assignment;
 mod custom;
+mod escape;
 mod format;
 mod http_header;
 mod inner_mark;
@@ -45,6 +47,7 @@ use std::ops::Range;
 pub use custom::add_secret_finder;
 
 use crate::REDACTED;
+use escape::Unescaped;
 use format::{Trigram, formats_starting_with, may_begin};
 use text::{Text, is_alphanumeric, is_url_safe};
 
@@ -52,6 +55,9 @@ use text::{Text, is_alphanumeric, is_url_safe};
 const MIN_CREDENTIAL_LEN: usize = 5;
 /// Maximum number of passes over a text with credentials.
 const MAX_PASSES: usize = 8;
+
+/// Maximum number of texts inside of each other that are looked at: JSON in a string of JSON in the output of `Debug`.
+const MAX_ESCAPE_LEVELS: usize = 3;
 
 /// State of a text's end: complete or cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +108,7 @@ pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
 #[must_use]
 pub fn credential_ranges(text: &str) -> Vec<Range<usize>> {
     let plain = terminal_style::without_styles(text);
-    let (found, _) = find_credentials(&plain, Edge::End);
+    let (found, _) = find_credentials(&plain, Edge::End, MAX_ESCAPE_LEVELS);
     if plain.len() == text.len() {
         return found;
     }
@@ -124,7 +130,7 @@ pub fn credential_ranges(text: &str) -> Vec<Range<usize>> {
 }
 
 fn mask_once(text: &str, edge: Edge) -> Option<Masked> {
-    let (found, kind) = find_credentials(text, edge);
+    let (found, kind) = find_credentials(text, edge, MAX_ESCAPE_LEVELS);
     if found.is_empty() {
         return None;
     }
@@ -141,9 +147,9 @@ fn mask_once(text: &str, edge: Edge) -> Option<Masked> {
     Some(Masked { text: masked, kind })
 }
 
-/// Returns the ranges of all credentials, in order, and the kind of the first one that is found.
-fn find_credentials(text: &str, edge: Edge) -> (Vec<Range<usize>>, &'static str) {
-    let custom = custom::find(text);
+/// Returns the ranges of all credentials, in order, and the kind of the first one that is found. A text inside of the text is
+/// looked at, too, through as many `levels` of escapes.
+fn find_credentials(text: &str, edge: Edge, levels: usize) -> (Vec<Range<usize>>, &'static str) {
     let mut kind = "a secret of the program's own kinds";
     let mut found = Vec::new();
     if text.len() >= MIN_CREDENTIAL_LEN || edge == Edge::Cut {
@@ -155,8 +161,18 @@ fn find_credentials(text: &str, edge: Edge) -> (Vec<Range<usize>>, &'static str)
             found.push(next.range);
         }
     }
-    if !custom.is_empty() {
-        found.extend(custom);
+    let of_scanner = found.len();
+    found.extend(custom::find(text));
+    if levels > 0
+        && let Some(plain) = Unescaped::new(text)
+    {
+        let (inner, kind_of_inner) = find_credentials(&plain.text, edge, levels - 1);
+        if found.is_empty() {
+            kind = kind_of_inner;
+        }
+        found.extend(inner.iter().map(|range| plain.escaped_range(range)));
+    }
+    if found.len() > of_scanner {
         found = custom::merge(found);
     }
     (found, kind)

@@ -387,6 +387,23 @@ fn a_cut_leaves_no_piece_of_a_credential() {
     assert_eq!(text_of("nothing to see", Edge::Cut), "nothing to see");
 }
 
+/// Regression: a secret directly behind a letter of another script was left in the source of a dataset, which is JSON.
+#[test]
+fn a_name_or_credential_behind_an_escape_is_seen() {
+    let token = ["gh", "p_", &"FakeValue1".repeat(4)].concat();
+    for escape in ["\\u8a9e", "\\u00FC", "\\x1b", "\\n", "\\t"] {
+        let named = format!("a{escape}password=hunter2 b");
+        let masked = format!("a{escape}password=[redacted] b");
+        assert_eq!(text_of(&named, Edge::End), masked);
+        let given = format!("a{escape}{token} b");
+        assert_eq!(text_of(&given, Edge::End), format!("a{escape}[redacted] b"));
+    }
+    // These are paths, and no escapes.
+    for path in ["C:\\u8a9 x=1", "C:\\xdeploy", "\\u8a9esession=3"] {
+        assert_eq!(text_of(path, Edge::End), path);
+    }
+}
+
 /// Returns the length of the prefix that a credential shares with all others of its kind.
 fn begun(credential: &str) -> usize {
     let private_key = credential.find("KEY").map_or(0, |at| {

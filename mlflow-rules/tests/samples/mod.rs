@@ -44,12 +44,14 @@ impl Sample {
 
 /// Texts around a secret that has a form of its own. None ends with a character that a name's sign
 /// is, and none begins with one that could continue a secret.
-const SURROUNDINGS: [(&str, &str); 8] = [
+const SURROUNDINGS: [(&str, &str); 10] = [
     ("", ""),
     ("cannot log in with ", " at 10:31"),
     ("{\"note\":\"", "\",\"epoch\":3}"),
     ("args=[\"train\", \"", "\"]"),
     ("日本語", "日本語"),
+    ("\\u65e5\\u8a9e", "\\u65e5\\u8a9e"),
+    ("b'\\x1b", "\\x1b'"),
     ("https://host/a?v=", "&x=1"),
     ("Error { source: Refused(\"first\\n", "\\nlast\") }"),
     ("a,b,", ",c"),

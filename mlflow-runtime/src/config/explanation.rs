@@ -74,7 +74,6 @@ impl Config {
             })
             .or_unset();
         proxies::record_proxies(&mut resolver);
-        super::warn_unsupported(&mut resolver);
         for (variable, warning) in launcher_faults {
             resolver.warn(variable, warning);
         }
@@ -192,7 +191,7 @@ mod tests {
     }
 
     /// A variable and a value that can be used, for each setting.
-    const VARIABLES: [(&str, &str); 37] = [
+    const VARIABLES: [(&str, &str); 38] = [
         ("MLFLOW_TRACKING_URI", "http://env:5000"),
         ("MLFLOW_EXPERIMENT_NAME", "env"),
         ("MLFLOW_EXPERIMENT_ID", "7"),
@@ -204,6 +203,7 @@ mod tests {
         ("MLFLOW_TRACKING_TOKEN_FILE", "/env/token"),
         ("MLFLOW_TRACKING_AUTH", "kubernetes"),
         ("MLFLOW_TRACKING_HEADERS", "x-team=vision"),
+        ("MLFLOW_TRACKING_AWS_SIGV4", "true"),
         ("MLFLOW_TRACKING_INSECURE_TLS", "true"),
         ("MLFLOW_TRACKING_SERVER_CERT_PATH", "/env/ca.pem"),
         ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "/env/me.pem"),
@@ -234,11 +234,15 @@ mod tests {
 
     /// Returns false for the setting of a feature that is not built.
     fn is_usable(name: &str) -> bool {
-        match name {
-            "MLFLOW_METRIC_MAX_POINTS_PER_SECOND" => cfg!(feature = "thinning"),
-            "MLFLOW_REDACT_PATTERN" => cfg!(feature = "redact"),
-            _ => true,
-        }
+        let of_features = [
+            (
+                "MLFLOW_METRIC_MAX_POINTS_PER_SECOND",
+                cfg!(feature = "thinning"),
+            ),
+            ("MLFLOW_REDACT_PATTERN", cfg!(feature = "redact")),
+            ("MLFLOW_TRACKING_AWS_SIGV4", cfg!(feature = "aws-sigv4")),
+        ];
+        !of_features.contains(&(name, false))
     }
 
     #[test]
@@ -273,6 +277,7 @@ mod tests {
             .basic_auth("code", "c0de")
             .token("c0de")
             .header("X-Team", "c0de")
+            .aws_sigv4(false)
             .insecure_tls(false)
             .server_cert("/code/ca.pem")
             .client_cert("/code/me.pem")

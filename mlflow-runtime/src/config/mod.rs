@@ -386,7 +386,6 @@ impl Config {
     ) -> Settings {
         let mut resolver = Resolver::new(lookup);
         let settings = self.resolve_with(&mut resolver, place);
-        warn_unsupported(&mut resolver);
         for ChosenSetting { warnings, .. } in resolver.into_record() {
             warnings.iter().for_each(UserWarning::issue);
         }
@@ -593,19 +592,6 @@ fn resolve_experiments(
     let default = name.is_none().then_some(DEFAULT_EXPERIMENT_ID);
     let id = id.or_unset_shown_as(default);
     name.into_iter().chain(id).collect()
-}
-
-/// Warns about variables that MLflow's Python client supports and this library does not.
-fn warn_unsupported(resolver: &mut Resolver<'_>) {
-    let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
-    let variable = "MLFLOW_TRACKING_AWS_SIGV4";
-    if let Some(value) = resolver.read(variable).filter(|value| !is_off(value)) {
-        let warning = UserWarning::new(format_args!(
-            "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
-             and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        ));
-        resolver.warn(variable, warning);
-    }
 }
 
 /// Chooses the rate above which points are left out. Without the feature `thinning`, there is none.

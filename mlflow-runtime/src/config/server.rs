@@ -21,6 +21,7 @@ use crate::warnings::UserWarning;
 pub(crate) struct ServerOptions {
     pub(super) login: LoginOptions,
     pub(super) headers: RequestHeaders,
+    aws_sigv4: Option<bool>,
     workspace: Option<String>,
     insecure_tls: Option<bool>,
     server_cert: Option<PathBuf>,
@@ -34,6 +35,8 @@ pub(crate) struct ServerSettings {
     pub(crate) login: Login,
     /// Headers of every request.
     pub(crate) headers: RequestHeaders,
+    /// True to sign requests for AWS in place of sending credentials.
+    pub(crate) aws_sigv4: bool,
     pub(crate) tls: Tls,
     pub(crate) workspace: Option<String>,
     /// Directory of this machine that a server on another machine may have artifacts written to.
@@ -101,6 +104,23 @@ impl Config {
         self
     }
 
+    /// Signs each request to the server with Signature Version 4 of AWS (`MLFLOW_TRACKING_AWS_SIGV4`, default false), for a server
+    /// behind an API Gateway with IAM authorization. Signed requests carry no other credentials. Needs the feature `aws-sigv4`:
+    /// without it, the setting is ignored with a line that says so.
+    ///
+    /// The keys are those of the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or of the
+    /// machine's role (web identity, container, instance), which are renewed. The region is `AWS_REGION`, `AWS_DEFAULT_REGION`, or
+    /// the one in the gateway's host name. The service is `execute-api`, as in MLflow's own client.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().aws_sigv4(true);
+    /// # let _ = config;
+    /// ```
+    pub fn aws_sigv4(mut self, sign: bool) -> Self {
+        self.server.aws_sigv4 = Some(sign);
+        self
+    }
+
     /// Sets the directory of this machine in which, and below which, a tracking server on another machine may have artifacts
     /// written and read (`MLFLOW_LOCAL_ARTIFACTS_DIR`, default: none), for a file system that both machines share.
     ///
@@ -128,6 +148,7 @@ impl ServerOptions {
         let Self {
             login,
             headers,
+            aws_sigv4,
             workspace,
             insecure_tls,
             server_cert,
@@ -140,6 +161,7 @@ impl ServerOptions {
         ServerSettings {
             login,
             headers: headers.resolve(resolver),
+            aws_sigv4: resolve_aws_sigv4(resolver, aws_sigv4),
             tls: Tls {
                 insecure: resolver
                     .choose(INSECURE_TLS)
@@ -172,6 +194,21 @@ impl ServerOptions {
     }
 }
 
+/// Chooses whether requests are signed. Without the feature `aws-sigv4`, none is.
+fn resolve_aws_sigv4(resolver: &mut Resolver<'_>, configured: Option<bool>) -> bool {
+    let choice = resolver
+        .choose(AWS_SIGV4)
+        .configured(configured)
+        .variable(|value| parse_flag(AWS_SIGV4, &value));
+    let is_missing = !cfg!(feature = "aws-sigv4") && matches!(choice.chosen(), Some((true, _)));
+    let missing = is_missing.then(|| {
+        UserWarning::new(format_args!(
+            "{AWS_SIGV4} is ignored and requests are not signed: build the program with mlflow-runtime's feature `aws-sigv4`"
+        ))
+    });
+    choice.unless(missing).or(false)
+}
+
 /// Returns the directory, or a warning if its path is not absolute: a relative one would mean another directory in each working
 /// directory, and an empty one all of them.
 fn absolute_directory(path: PathBuf) -> Result<PathBuf, UserWarning> {
@@ -188,4 +225,5 @@ fn absolute_directory(path: PathBuf) -> Result<PathBuf, UserWarning> {
 }
 
 const LOCAL_ARTIFACTS_DIR: &str = "MLFLOW_LOCAL_ARTIFACTS_DIR";
+const AWS_SIGV4: &str = "MLFLOW_TRACKING_AWS_SIGV4";
 const INSECURE_TLS: &str = "MLFLOW_TRACKING_INSECURE_TLS";

@@ -107,7 +107,11 @@ pub(crate) fn mask_key(key: &str) -> Option<String> {
 // Input:  `plots/lit%41.txt`
 // Output: `plots/lit_41_5d0f1a2b.txt`
 pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
-    let masked = mask_key(path);
+    let masked = mask_key(path).or_else(|| {
+        // An extension may look like the rest of a credential, which then has the wrong length.
+        let (stem, extension) = path.split_at(extension_start(path));
+        mask_key(stem).map(|stem| stem + extension)
+    });
     let shown = masked.as_deref().unwrap_or(path);
     let rest = shown.trim_start_matches(' ');
     if masked.is_none() && !path.contains(['%', '#']) && rest.len() == path.len() {
@@ -116,11 +120,17 @@ pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
     let spaces = "_".repeat(shown.len() - rest.len());
     let mended = spaces + &rest.replace(['%', '#'], "_");
     let hash = crc32c::crc32c(path.as_bytes());
-    let name = mended.rfind('/').map_or(0, |slash| slash + 1);
-    // A name that begins with its only dot has no extension.
-    let dot = mended[name..].rfind('.').filter(|dot| *dot > 0);
-    let (stem, extension) = mended.split_at(dot.map_or(mended.len(), |dot| name + dot));
+    let (stem, extension) = mended.split_at(extension_start(&mended));
     Some(format!("{stem}_{hash:08x}{extension}"))
+}
+
+/// Returns the place of the dot before the extension of a path, or the length of a path without one. A name that begins with
+/// its only dot has no extension.
+fn extension_start(path: &str) -> usize {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    let shown = path.get(name..).unwrap_or_default();
+    let dot = shown.rfind('.').filter(|dot| *dot > 0);
+    dot.map_or(path.len(), |dot| name + dot)
 }
 
 /// Returns the reason why an artifact cannot be stored under this path, as a clause; `None` if it can. Such a path
@@ -272,6 +282,9 @@ mod tests {
             assert_eq!(kept.len(), start.len() + 8 + end.len(), "{kept}");
         }
         assert_ne!(kept("a%b.txt"), kept("a#b.txt"));
+        // A client secret of Azure may hold dots, and has 40 characters.
+        let secret = ["q7Z8Q~", "q7Z2xbEFECZ-6Q4w19cPI5lmBp0Omfsr3k"].concat();
+        assert!(kept(&format!("a/{secret}.json")).starts_with("a/redacted_"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
 use super::artifact::Prepared;
 use super::handle::LiveRun;
 use crate::journal::Journal;
-use crate::model::{ArtifactKind, ImageLayout, ImagePlace};
+use crate::model::{ArtifactKind, ImageLayout, ImagePlace, limits};
 use crate::time;
 use crate::warnings::warn_user;
 
@@ -308,8 +308,11 @@ impl LiveRun<'_> {
 // Input:  `val/cat`  Output: `val~cat`
 // Input:  `val#cat`  Output: `val_cat_5d0f1a2b`
 fn series_name(key: &str) -> String {
+    // Before characters are replaced, as a credential is known by those around it.
+    let masked = limits::mask_key(key);
+    let shown = masked.as_deref().unwrap_or(key);
     let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/');
-    let mut name: String = key
+    let mut name: String = shown
         .chars()
         .map(|c| if is_kept(c) { c } else { '_' })
         .collect();

@@ -14,7 +14,7 @@ use super::handle::LiveRun;
 use super::table_images::RowImages;
 #[cfg(not(feature = "image"))]
 use super::table_row::write_row;
-use crate::model::ArtifactKind;
+use crate::model::{ArtifactKind, limits};
 use crate::warnings::warn_user;
 
 /// Size, in bytes, at which the rows of one call continue in a further artifact.
@@ -75,8 +75,12 @@ impl LiveRun<'_> {
     /// store can keep its path.
     fn table_path(&self, artifact_file: &str) -> Option<String> {
         let trimmed = artifact_file.trim_matches('/');
-        let mut path = trimmed.strip_suffix(".json").unwrap_or(trimmed).to_owned();
-        if path.contains(FORBIDDEN) {
+        let stem = trimmed.strip_suffix(".json").unwrap_or(trimmed);
+        // Before characters are replaced, as a credential is known by those around it.
+        let masked = limits::mask_key(stem);
+        let is_masked = masked.is_some();
+        let mut path = masked.unwrap_or_else(|| stem.to_owned());
+        if is_masked || path.contains(FORBIDDEN) {
             // The hash keeps two such tables from becoming one.
             let hash = crc32c::crc32c(trimmed.as_bytes());
             path = format!("{}_{hash:08x}", path.replace(FORBIDDEN, "_"));
@@ -89,7 +93,7 @@ impl LiveRun<'_> {
         if path != artifact_file {
             warn_user(format_args!(
                 "table {artifact_file:?} is stored as {path:?}: MLflow finds tables whose paths are relative, end in \
-                 .json and have none of the characters {}",
+                 .json and hold neither credentials nor the characters {}",
                 FORBIDDEN.iter().collect::<String>()
             ));
         }

@@ -60,7 +60,7 @@ pub(super) struct ObjectStorage {
 
 /// Connector that uses a client with this library's TLS settings.
 #[derive(Debug)]
-struct Connector(reqwest::Client);
+pub(super) struct Connector(pub(super) reqwest::Client);
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -335,7 +335,7 @@ fn split_uri(artifact_uri: &str) -> Option<(&str, &str)> {
 
 /// Returns the words of the innermost error, without a URL and without the body of an answer: both may hold a
 /// signature.
-fn visible_reason(error: &dyn Error) -> String {
+pub(super) fn visible_reason(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -141,21 +141,17 @@ fn another_server_is_not_contacted_without_being_named() {
     let folder = Folder::new();
     let other = FakeServer::start(|_, _| Reply::status(500, "no"));
     let url = other.url();
-    // The process itself does not reach the server, because of its proxy.
-    let environment = [
-        ("MLFLOW_TRACKING_URI", url.as_str()),
-        ("HTTP_PROXY", NOWHERE),
-        ("NO_PROXY", ""),
-    ];
+    let environment = [("MLFLOW_TRACKING_URI", url.as_str())];
     let script = ["start a", "points loss 0 100", "abort"];
     folder.run(SCRIPTED, &script, &environment);
     assert_eq!(waiting(&folder), 101);
+    let before = other.requests().len();
     let token = [("MLFLOW_TRACKING_TOKEN", "secret")];
     let ended = folder.run(cargo_mlflow(), &["sync"], &token);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let command = format!("MLFLOW_TRACKING_URI={url} cargo mlflow sync");
     assert!(ended.stdout.contains(&command), "{}", ended.stdout);
-    assert_eq!(other.requests().len(), 0);
+    assert_eq!(other.requests().len(), before);
     assert_eq!(folder.journals_left(), 1);
 }
 

@@ -144,6 +144,25 @@ fn secrets_do_not_stay_in_the_journal() {
     assert!(!journal_holds(&folder, "hunter"));
 }
 
+/// Regression: a token that was printed in parts was in the store with its first part until the second one came.
+#[test]
+fn the_beginning_of_a_secret_is_not_uploaded_before_its_end() {
+    let folder = Folder::new();
+    let mut program = folder.start(PRINTED, &["halves"], &[CAPTURED, QUIET]);
+    // The pipe is copied before the lines behind it are.
+    eventually("it is in the journal", || {
+        journal_holds(&folder, "ghp_Fake1Fak")
+    });
+    program.tell();
+    eventually("it is flushed", || folder.path().join("flushed").exists());
+    assert_eq!(console(&folder, "one"), "begins\nmore\n");
+    program.tell();
+    ends_well(&program.end());
+    let all = console(&folder, "one");
+    assert_eq!(all, "begins\nmore\nkey [redacted] end\n");
+    assert_eq!(folder.journals_left(), 0);
+}
+
 #[test]
 fn it_outlives_a_killed_process() {
     let folder = Folder::new();

@@ -149,6 +149,11 @@ impl FakeMlflow {
                 run.status = text("status");
                 describe(&run_id, run)
             }
+            "logged-models" => json!({ "model": { "info": {
+                "model_id": format!("m-{:032x}", runs.log.len()), "experiment_id": "1", "name": text("name"),
+                "artifact_uri": "mlflow-artifacts:/models", "creation_timestamp_ms": 1,
+                "last_updated_timestamp_ms": 1, "status": "LOGGED_MODEL_PENDING", "source_run_id": text("source_run_id"),
+            } } }),
             _ => json!({ "experiments": [] }),
         };
         Reply::json(&answer.to_string())

@@ -26,7 +26,7 @@ use rustc_hash::FxHashMap;
 use crate::journal::segment::allocate::check_file_size_limit;
 use crate::journal::user_files;
 use crate::sync::lock;
-pub(crate) use shared_file::{SharedLogFile, mask_output, read_part_end};
+pub(crate) use shared_file::{SharedLogFile, mask_output, read_part_end, unfinished_secret_length};
 
 /// Console logs of a journal's runs, by the number of the run.
 #[derive(Default)]

@@ -328,6 +328,19 @@ pub(crate) fn mask_output(bytes: &[u8], edge: Edge) -> String {
     mask(&text, edge).map_or(text, |masked| masked.text)
 }
 
+/// Returns the length of the last line, without its beginning that is long already, if the line ends in what may be the beginning
+/// of a secret, and 0 otherwise.
+pub(crate) fn unfinished_secret_length(bytes: &[u8]) -> usize {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let start = { bytes.iter().rposition(is_end) }.map_or(0, |at| at + 1);
+    let line = bytes.get(start.max(bytes.len().saturating_sub(LONG_LINE_BYTES))..);
+    let line = line.unwrap_or_default();
+    match mask_output(line, Edge::Cut) == mask_output(line, Edge::End) {
+        true => 0,
+        false => line.len(),
+    }
+}
+
 /// Returns the ranges of what is blotted out. A secret of a single byte is not told from other bytes.
 fn blots(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();

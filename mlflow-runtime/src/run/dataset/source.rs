@@ -1,5 +1,6 @@
 //! Source of a dataset: where its data came from, as MLflow describes it.
 
+use mlflow_rules::{Edge, mask};
 use serde::Serialize;
 
 use crate::model::Tag;
@@ -80,6 +81,8 @@ impl DatasetSource {
             return None;
         };
         let uri = mlflow_rules::url_without_secrets(uri);
+        // The whole is looked at: the last part of a webhook is not known as a secret without its host.
+        let uri = mask(&uri, Edge::End).map_or(uri, |masked| masked.text);
         let path = match uri.split_once("://") {
             Some((_, rest)) => {
                 let end = rest.find(['?', '#']).unwrap_or(rest.len());

@@ -49,7 +49,9 @@ impl Delivery {
                 delivered &= reader.parked.is_run_blocked(front);
                 continue;
             }
-            match self.send_console(reader, index).await {
+            let is_final = reader.consoles.is_exiting
+                || reader.is_final(&reader.consoles.open[index], &reader.runs.closed_runs());
+            match self.send_console(reader, index, is_final).await {
                 Ok(()) => {}
                 // The log is uploaded when its run can be delivered.
                 Err(Obstacle::Stuck(_)) => {
@@ -86,27 +88,35 @@ impl Delivery {
         }
         // A testing fake has no tokio runtime, hence no timers; its store never makes the upload wait.
         let sent = if tokio::runtime::Handle::try_current().is_ok() {
-            tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(reader, index)).await
+            tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(reader, index, true)).await
         } else {
-            Ok(self.send_console(reader, index).await)
+            Ok(self.send_console(reader, index, true).await)
         };
         if let Ok(Err(Obstacle::Halt(halt))) = sent {
             reader.consoles.record_failure(&halt);
         }
     }
 
+    /// Uploads a console log. `is_final`: nobody appends to the log any more.
     async fn send_console(
         &mut self,
         reader: &mut JournalReader,
         index: usize,
+        is_final: bool,
     ) -> Result<(), Obstacle> {
         let open = &reader.consoles.open[index];
         let (run, path) = (open.run, open.path.clone());
         // Measured before the bytes are read: a line appended in between counts as new.
         let length = open.length(&reader.owner);
-        let Some(bytes) = open.bytes(&reader.owner, length) else {
+        let Some((bytes, length)) = open.bytes(&reader.owner, length, is_final) else {
             return Ok(());
         };
+        if length <= open.shipped_bytes && !is_final {
+            // All that is new is a word whose end has not come yet.
+            let shipped = open.shipped_bytes;
+            reader.record_shipped(index, shipped, false);
+            return Ok(());
+        }
         let sequence = 0;
         let artifact = Artifact {
             sequence,

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::journal::console_log::{
-    ConsoleBytes, ConsoleLog, mask_output, read_part_end, read_range,
+    ConsoleBytes, ConsoleLog, mask_output, read_part_end, read_range, unfinished_secret_length,
 };
 use crate::journal::user_files;
 use crate::shipper::backoff::Backoff;
@@ -174,11 +174,14 @@ impl OpenConsole {
         self.length(origin) > self.shipped_bytes
     }
 
+    /// Returns the first `length` bytes, and how many of them that is. Unless the log `is_final`, a last word that may be the
+    /// beginning of a secret is left for later.
     pub(in crate::shipper) fn bytes(
         &self,
         origin: &JournalOwner,
         length: u64,
-    ) -> Option<ArtifactBytes> {
+        is_final: bool,
+    ) -> Option<(ArtifactBytes, u64)> {
         let bytes = match (origin, &self.part) {
             (JournalOwner::Live { journal, .. }, _) => {
                 with_console(journal, self.run, |console| console.bytes(length))?.ok()?
@@ -190,10 +193,19 @@ impl OpenConsole {
             }
         };
         Some(match bytes {
-            ConsoleBytes::File(file) => ArtifactBytes::File(file),
-            ConsoleBytes::Memory(bytes) => ArtifactBytes::Memory(bytes),
-            ConsoleBytes::Unredacted(bytes) => {
-                ArtifactBytes::Memory(mask_output(&bytes, Edge::End).into_bytes())
+            ConsoleBytes::File(file) => (ArtifactBytes::File(file), length),
+            ConsoleBytes::Memory(bytes) => (ArtifactBytes::Memory(bytes), length),
+            ConsoleBytes::Unredacted(mut bytes) => {
+                let length = match is_final {
+                    true => length,
+                    false => {
+                        let unfinished = unfinished_secret_length(&bytes);
+                        bytes.truncate(bytes.len() - unfinished);
+                        length.saturating_sub(unfinished as u64)
+                    }
+                };
+                let text = mask_output(&bytes, Edge::End);
+                (ArtifactBytes::Memory(text.into_bytes()), length)
             }
         })
     }

@@ -101,7 +101,7 @@ async fn put_in_own_bucket(
     }
     let upload = object_storage::Upload {
         request: object_storage::Request {
-            client: http.bucket_client(true)?,
+            client: http.bucket_client()?,
             timeout: http.timeout(),
             artifact_uri: &run.artifact_uri,
             path,
@@ -226,7 +226,7 @@ async fn delete_in_own_bucket(
         return Err(undeletable_error(run));
     }
     let request = object_storage::Request {
-        client: http.bucket_client(true)?,
+        client: http.bucket_client()?,
         timeout: http.timeout(),
         artifact_uri: &run.artifact_uri,
         path,
@@ -329,9 +329,9 @@ async fn put_by_proxy(
     };
     let put = || {
         upload::send_following_redirects(
+            http,
             Receiver::TrackingServer,
             &request,
-            http.timeout(),
             &asked,
             url.clone(),
             content,

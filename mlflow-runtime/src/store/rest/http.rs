@@ -18,13 +18,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use once_cell::unsync::OnceCell;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{self, Cause, RequestError, Route};
 use super::login::{CurrentLogin, Generation, SentLogin, check_header_value};
 use super::server_info::ServerInfo;
+#[cfg(feature = "aws-sigv4")]
+use super::signature::{self, RequestSigner};
+use super::upload::UploadContent;
 use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
 use crate::config::request_headers::RequestHeaders;
@@ -76,7 +79,7 @@ pub(super) struct HttpClient {
     timeout: Duration,
     connect_timeout: Duration,
     ca_bundle: Option<PathBuf>,
-    /// HTTPS client of buckets, created at the first upload to one.
+    /// Client of buckets, created at the first upload to one.
     bucket_client: OnceCell<Client>,
     is_bucket_unavailable: Cell<bool>,
     multipart: MultipartUploads,
@@ -87,6 +90,9 @@ pub(super) struct HttpClient {
     is_presigned_only: Cell<bool>,
     #[cfg(feature = "object-store")]
     object_storage: ObjectStorage,
+    /// Signer of all requests to the server, in place of credentials.
+    #[cfg(feature = "aws-sigv4")]
+    signer: Option<RequestSigner>,
 }
 
 impl fmt::Debug for HttpClient {
@@ -102,21 +108,33 @@ impl HttpClient {
     pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
         let (base_url, from_uri) = parse_tracking_uri(&options.uri.0)?;
         let has_own_login = from_uri.is_some() || options.has_own_login;
-        let headers = match has_own_login {
+        let headers = match has_own_login || options.aws_sigv4 {
             true => options.headers.clone().without_authorization(),
             false => options.headers.clone(),
         };
         let login = match (from_uri, options.login.clone(), options.credentials.clone()) {
-            _ if headers.hold_authorization() => CurrentLogin::fixed(None),
+            // The signature is in the header that would hold the credentials.
+            _ if options.aws_sigv4 || headers.hold_authorization() => CurrentLogin::fixed(None),
             (Some(from_uri), _, _) => CurrentLogin::fixed(Some(from_uri)),
             (None, Some(login), _) => CurrentLogin::of(login),
             (None, None, credentials) => CurrentLogin::fixed(credentials),
         }?;
+        #[cfg(feature = "aws-sigv4")]
+        let signer = options
+            .aws_sigv4
+            .then(|| RequestSigner::new(&base_url))
+            .transpose()?;
         if let Some(workspace) = &options.workspace {
             check_header_value("the workspace (MLFLOW_WORKSPACE)", workspace)?;
         }
         let tls = tls::build_tracking_config(&options, base_url.scheme() == "https")?;
-        let client = build_client(tls, options.connect_timeout, redirects::policy())?;
+        let builder = client_builder(tls, options.connect_timeout, redirects::policy());
+        // A proxy would take what is for this machine to another one.
+        let builder = match is_loopback(&base_url) {
+            true => builder.no_proxy(),
+            false => builder,
+        };
+        let client = build_client(builder)?;
         Ok(Self {
             client,
             base: base_url.as_str().trim_end_matches('/').to_owned(),
@@ -136,6 +154,8 @@ impl HttpClient {
             is_presigned_only: Cell::new(false),
             #[cfg(feature = "object-store")]
             object_storage: ObjectStorage::default(),
+            #[cfg(feature = "aws-sigv4")]
+            signer,
         })
     }
 
@@ -356,17 +376,32 @@ impl HttpClient {
         self.send(asked, repeat, build).await
     }
 
-    /// Returns a client for buckets, which sends nothing but what the request holds. For HTTPS, the client
-    /// trusts the system's certificates and those that are configured for the tracking server. For plain
-    /// HTTP, the tracking server's client is used.
-    pub(super) fn bucket_client(&self, https: bool) -> Result<&Client, StoreError> {
-        if !https {
-            return Ok(&self.client);
-        }
+    /// Returns a client for buckets, which sends nothing but what the request holds: neither credentials nor the certificate
+    /// of this client. The client trusts the system's certificates and those that are configured for the tracking server.
+    pub(super) fn bucket_client(&self) -> Result<&Client, StoreError> {
         self.bucket_client.get_or_try_init(|| {
             let tls = tls::build_bucket_config(self.ca_bundle.as_deref())?;
-            build_client(tls, self.connect_timeout, redirect::Policy::none())
+            build_client(client_builder(
+                tls,
+                self.connect_timeout,
+                redirect::Policy::none(),
+            ))
         })
+    }
+
+    /// Warns once in a process if an artifact goes over a network without encryption although the server itself is encrypted.
+    pub(super) fn warn_if_bucket_is_exposed(&self, bucket: &Url) {
+        static WARNED: AtomicBool = AtomicBool::new(false);
+        let is_readable = bucket.scheme() == "http" && !is_loopback(bucket);
+        if is_readable && self.base_url.scheme() == "https" && !WARNED.swap(true, Ordering::Relaxed)
+        {
+            warn_user(format_args!(
+                "artifacts go to the bucket at {} without encryption, as {} has signed an http:// address for them; anyone on the \
+                 way can read them. Let the server sign https:// addresses (MLFLOW_S3_ENDPOINT_URL of the server)",
+                bucket.host_str().unwrap_or_default(),
+                self.base
+            ));
+        }
     }
 
     /// Records if the last upload to a bucket got no answer.
@@ -471,12 +506,73 @@ impl HttpClient {
     ) -> Result<Response, StoreError> {
         let login = self.login.prepare().await?;
         self.warn_if_exposed();
-        let mut response = send_repeating(asked, repeat, &build).await?;
+        let mut response = self.send_repeating(asked, repeat, &build).await?;
         if self.login.is_renewed(login, response.status()).await {
-            response = send_repeating(asked, repeat, &build).await?;
+            response = self.send_repeating(asked, repeat, &build).await?;
         }
         self.note_login(&mut response);
         Ok(response)
+    }
+
+    /// Sends a request, and sends it again if that is harmless and the connection broke.
+    async fn send_repeating(
+        &self,
+        asked: &str,
+        repeat: Idempotency,
+        build: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, StoreError> {
+        match self.sign(build()).await?.send().await {
+            Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
+                self.sign(build()).await?.send().await
+            }
+            sent => sent,
+        }
+        .map_err(|error| classify_send_error(asked, error))
+    }
+
+    /// Returns the request with a signature, if requests are signed.
+    #[cfg(feature = "aws-sigv4")]
+    async fn sign(&self, request: RequestBuilder) -> Result<RequestBuilder, StoreError> {
+        match &self.signer {
+            Some(signer) => signer.sign(request, self.bucket_client()?, None).await,
+            None => Ok(request),
+        }
+    }
+
+    /// Returns the request as it is: this library is not built with signatures.
+    #[cfg(not(feature = "aws-sigv4"))]
+    #[allow(clippy::unused_async)] // the signature of the other version
+    async fn sign(&self, request: RequestBuilder) -> Result<RequestBuilder, StoreError> {
+        Ok(request)
+    }
+
+    /// Returns the request of an upload with a signature, if requests are signed. The content is read once for that.
+    #[cfg(feature = "aws-sigv4")]
+    pub(super) async fn sign_upload(
+        &self,
+        request: RequestBuilder,
+        content: &UploadContent<'_>,
+    ) -> Result<RequestBuilder, StoreError> {
+        match &self.signer {
+            Some(signer) => {
+                let digest = content.sha256().await?;
+                signer
+                    .sign(request, self.bucket_client()?, Some(digest))
+                    .await
+            }
+            None => Ok(request),
+        }
+    }
+
+    /// Returns the request as it is: this library is not built with signatures.
+    #[cfg(not(feature = "aws-sigv4"))]
+    #[allow(clippy::unused_async)] // the signature of the other version
+    pub(super) async fn sign_upload(
+        &self,
+        request: RequestBuilder,
+        _content: &UploadContent<'_>,
+    ) -> Result<RequestBuilder, StoreError> {
+        Ok(request)
     }
 
     /// Adds to an answer what the request has carried in secret, for the text of an error.
@@ -512,44 +608,35 @@ impl HttpClient {
             let header = "the header Authorization (MLFLOW_TRACKING_HEADERS)";
             login.description = Some(header.to_owned());
         }
+        #[cfg(feature = "aws-sigv4")]
+        if self.signer.is_some() {
+            login.description = Some(signature::DESCRIPTION.to_owned());
+        }
         login
     }
 }
 
-/// Sends a request, and sends it again if that is harmless and the connection broke.
-async fn send_repeating(
-    asked: &str,
-    repeat: Idempotency,
-    build: impl Fn() -> RequestBuilder,
-) -> Result<Response, StoreError> {
-    match build().send().await {
-        Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
-            build().send().await
-        }
-        sent => sent,
-    }
-    .map_err(|error| classify_send_error(asked, error))
-}
-
-fn build_client(
+fn client_builder(
     tls: ClientConfig,
     connect_timeout: Duration,
     redirects: redirect::Policy,
-) -> Result<Client, StoreError> {
+) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("mlflow-runtime/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .redirect(redirects)
-        .build()
-        .map_err(|error| {
-            StoreError::Blocked {
-                reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)).into(),
-                everything: true,
-            }
-            .with_source(error)
-        })
+}
+
+fn build_client(builder: ClientBuilder) -> Result<Client, StoreError> {
+    builder.build().map_err(|error| {
+        StoreError::Blocked {
+            reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)).into(),
+            everything: true,
+        }
+        .with_source(error)
+    })
 }
 
 /// Returns true if the server is reached without a network.

@@ -25,6 +25,8 @@ pub(super) mod open;
 mod presigned;
 mod redirects;
 mod server_info;
+#[cfg(feature = "aws-sigv4")]
+mod signature;
 mod time_limit;
 mod tls;
 mod upload;
@@ -82,6 +84,8 @@ pub struct RestOptions {
     pub(super) has_own_login: bool,
     /// Headers of every request to the server. Default: none.
     pub(super) headers: RequestHeaders,
+    /// True to sign requests for AWS in place of sending credentials. Default: false.
+    pub(super) aws_sigv4: bool,
     /// MLflow workspace; the server must have workspaces enabled. Default: none.
     pub workspace: Option<String>,
     /// Longest time that it may take to establish a connection. Default: 10 s.
@@ -111,6 +115,7 @@ impl RestOptions {
             login: None,
             has_own_login: false,
             headers: RequestHeaders::default(),
+            aws_sigv4: false,
             workspace: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(120),

@@ -190,13 +190,13 @@ impl Target<'_> {
                 self.blocked("the server's signed part is not a valid URL with valid headers")
             );
         };
-        let client = self.http.bucket_client(url.scheme() == "https")?;
+        self.http.warn_if_bucket_is_exposed(&url);
+        let client = self.http.bucket_client()?;
         let request = |url| client.put(url).headers(headers.clone());
-        let timeout = self.http.timeout();
         let sent = upload::send_following_redirects(
+            self.http,
             Receiver::Bucket,
             request,
-            timeout,
             &asked,
             url,
             content,
@@ -206,7 +206,7 @@ impl Target<'_> {
         let response = sent?;
         let etag = response.headers().get(ETAG).cloned();
         let answer = presigned::check_bucket_response(self.run, &asked, response);
-        time_limit::with_timeout(timeout, &asked, answer).await?;
+        time_limit::with_timeout(self.http.timeout(), &asked, answer).await?;
         let etag = etag.as_ref().and_then(|etag| etag.to_str().ok());
         Ok(MultipartPart {
             part_number: number,

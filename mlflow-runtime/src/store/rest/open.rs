@@ -30,6 +30,7 @@ pub(in crate::store) fn open(
     options.has_own_login = uri.login().is_some();
     options.login = Some(uri.login().unwrap_or(&settings.server.login).clone());
     options.headers = settings.server.headers.clone();
+    options.aws_sigv4 = settings.server.aws_sigv4;
     options.workspace.clone_from(&settings.server.workspace);
     options.timeout = settings.request_timeout;
     options.connect_timeout = options.connect_timeout.min(settings.request_timeout);

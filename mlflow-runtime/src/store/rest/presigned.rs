@@ -95,18 +95,13 @@ pub(super) async fn upload_to_bucket(
     };
     let by_name = content_type::header(path);
     headers.entry(CONTENT_TYPE).or_insert(by_name);
-    let client = http.bucket_client(url.scheme() == "https")?;
+    http.warn_if_bucket_is_exposed(&url);
+    let client = http.bucket_client()?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
-    let sent = upload::send_following_redirects(
-        Receiver::Bucket,
-        request,
-        http.timeout(),
-        &asked,
-        url,
-        content,
-    )
-    .await;
+    let sent =
+        upload::send_following_redirects(http, Receiver::Bucket, request, &asked, url, content)
+            .await;
     // Answers of the tracking server show nothing about the bucket, so `ping_artifacts` needs this record.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);

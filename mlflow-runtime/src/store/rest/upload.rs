@@ -12,15 +12,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{RequestBuilder, Response, Url};
 
+use super::http::{self, HttpClient};
 use super::redirects::{MAX_REDIRECTS, Receiver};
-use super::{ArtifactContent, StoreError, http};
+use super::{ArtifactContent, StoreError};
 use crate::store::local_artifacts;
 use crate::store::upload_progress::TrackedUpload;
 
@@ -111,51 +111,64 @@ impl<'a> UploadContent<'a> {
         }
     }
 
+    /// Returns the SHA-256 digest of the content. Other requests go on while a long content is read.
+    #[cfg(feature = "aws-sigv4")]
+    pub(super) async fn sha256(&self) -> Result<ring::digest::Digest, StoreError> {
+        let (source, mut remaining) = self.open()?;
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        match source {
+            UploadSource::Memory(bytes) => digest.update(&bytes),
+            UploadSource::File(mut file) => {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                while remaining > 0 {
+                    let length = usize::try_from(remaining)
+                        .unwrap_or(CHUNK_BYTES)
+                        .min(CHUNK_BYTES);
+                    let read = file.read_exact(&mut chunk[..length]);
+                    read.map_err(|error| StoreError::Rejected {
+                        reason: format!("cannot read the artifact: {error}").into(),
+                    })?;
+                    digest.update(&chunk[..length]);
+                    remaining -= length as u64;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(digest.finish())
+    }
+
     /// Returns the length of the content in bytes.
     pub(super) fn length(&self) -> Result<u64, StoreError> {
         self.open().map(|(_, length)| length)
     }
 }
 
-/// Sends the content with a request to `url`, and follows redirects of the receiver. `timeout` is the longest time that the
-/// upload may make no progress. `asked` names the request.
+/// Sends the content with a request to `url`, and follows redirects of the receiver. The client's timeout is the longest time
+/// that the upload may make no progress. `asked` names the request.
 pub(super) async fn send_following_redirects(
+    http: &HttpClient,
     receiver: Receiver,
     request: impl Fn(Url) -> RequestBuilder,
-    timeout: Duration,
     asked: &str,
     mut url: Url,
     content: &UploadContent<'_>,
 ) -> Result<Response, StoreError> {
-    let mut response = send_with_retry(&request, timeout, asked, &url, content).await?;
+    let upload = Upload {
+        http,
+        receiver,
+        asked,
+        content,
+    };
+    let mut response = upload.send_with_retry(&request, &url).await?;
     // The client itself follows redirects only for bodies that it can copy.
     for _ in 0..MAX_REDIRECTS {
         let Some(target) = receiver.redirect_target(&response, &url) else {
             break;
         };
         url = target;
-        response = send_with_retry(&request, timeout, asked, &url, content).await?;
+        response = upload.send_with_retry(&request, &url).await?;
     }
     Ok(response)
-}
-
-/// Returns the answer to an upload, which is tried once more if the connection broke.
-async fn send_with_retry(
-    request: &impl Fn(Url) -> RequestBuilder,
-    timeout: Duration,
-    asked: &str,
-    url: &Url,
-    content: &UploadContent<'_>,
-) -> Result<Response, StoreError> {
-    match send_once(request(url.clone()), timeout, asked, content).await {
-        Err(SendError::ConnectionBroken(_)) => {
-            send_once(request(url.clone()), timeout, asked, content).await
-        }
-        sent => sent,
-    }
-    .map_err(|unsent| match unsent {
-        SendError::ConnectionBroken(error) | SendError::Failed(error) => error,
-    })
 }
 
 enum SendError {
@@ -164,69 +177,94 @@ enum SendError {
     Failed(StoreError),
 }
 
-/// Sends the content once. Bytes that did not arrive are not counted in the progress of the upload.
-async fn send_once(
-    request: RequestBuilder,
-    timeout: Duration,
-    asked: &str,
-    content: &UploadContent<'_>,
-) -> Result<Response, SendError> {
-    let sent = Arc::new(AtomicU64::new(0));
-    let answer = send_counted(request, timeout, asked, content, &sent).await;
-    let has_arrived = { answer.as_ref() }.is_ok_and(|answer| answer.status().is_success());
-    if !has_arrived && let Some(upload) = TrackedUpload::current() {
-        upload.take_back(sent.load(Ordering::Relaxed));
-    }
-    answer
+/// Upload of one content, by one request or several.
+struct Upload<'a> {
+    http: &'a HttpClient,
+    receiver: Receiver,
+    /// Name of the request in an error.
+    asked: &'a str,
+    content: &'a UploadContent<'a>,
 }
 
-async fn send_counted(
-    request: RequestBuilder,
-    timeout: Duration,
-    asked: &str,
-    content: &UploadContent<'_>,
-    sent: &Arc<AtomicU64>,
-) -> Result<Response, SendError> {
-    let (source, length) = content.open().map_err(SendError::Failed)?;
-    let body = UploadBody {
-        source,
-        remaining: length,
-        bytes_sent: Arc::clone(sent),
-        upload: TrackedUpload::current(),
-    };
-    let request = request
-        .header(CONTENT_LENGTH, length)
-        .body(reqwest::Body::wrap(body))
-        .send();
-    let mut request = std::pin::pin!(request);
-    // Number of timeouts without progress after everything was sent: the server may need time to store the
-    // content.
-    let mut patience = length / MIN_STORAGE_BYTES_PER_SECOND / timeout.as_secs().max(1) + 1;
-    let mut seen = 0;
-    loop {
-        if let Ok(answer) = tokio::time::timeout(timeout, &mut request).await {
-            return answer.map_err(|error| {
-                // The URL of a bucket is a credential, so the error must not contain it.
-                let is_broken = http::is_broken_connection(&error);
-                let unsent = http::classify_send_error(asked, error);
-                if is_broken {
-                    SendError::ConnectionBroken(unsent)
-                } else {
-                    SendError::Failed(unsent)
-                }
-            });
+impl Upload<'_> {
+    /// Returns the answer to the upload, which is tried once more if the connection broke.
+    async fn send_with_retry(
+        &self,
+        request: &impl Fn(Url) -> RequestBuilder,
+        url: &Url,
+    ) -> Result<Response, StoreError> {
+        match self.send_once(request(url.clone())).await {
+            Err(SendError::ConnectionBroken(_)) => self.send_once(request(url.clone())).await,
+            sent => sent,
         }
-        let now = sent.load(Ordering::Relaxed);
-        if now == seen {
-            patience -= 1;
-            if now < length || patience == 0 {
-                return Err(SendError::Failed(StoreError::Unavailable {
-                    reason: format!("{asked}: stalled after {now} of {length} bytes").into(),
-                    retry_after: None,
-                }));
+        .map_err(|unsent| match unsent {
+            SendError::ConnectionBroken(error) | SendError::Failed(error) => error,
+        })
+    }
+
+    /// Sends the content once. Bytes that did not arrive are not counted in the progress of the upload.
+    async fn send_once(&self, request: RequestBuilder) -> Result<Response, SendError> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let answer = self.send_counted(request, &sent).await;
+        let has_arrived = { answer.as_ref() }.is_ok_and(|answer| answer.status().is_success());
+        if !has_arrived && let Some(upload) = TrackedUpload::current() {
+            upload.take_back(sent.load(Ordering::Relaxed));
+        }
+        answer
+    }
+
+    async fn send_counted(
+        &self,
+        request: RequestBuilder,
+        sent: &Arc<AtomicU64>,
+    ) -> Result<Response, SendError> {
+        let (asked, timeout) = (self.asked, self.http.timeout());
+        let request = match self.receiver {
+            Receiver::TrackingServer => self.http.sign_upload(request, self.content).await,
+            Receiver::Bucket => Ok(request),
+        }
+        .map_err(SendError::Failed)?;
+        let (source, length) = self.content.open().map_err(SendError::Failed)?;
+        let body = UploadBody {
+            source,
+            remaining: length,
+            bytes_sent: Arc::clone(sent),
+            upload: TrackedUpload::current(),
+        };
+        let request = request
+            .header(CONTENT_LENGTH, length)
+            .body(reqwest::Body::wrap(body))
+            .send();
+        let mut request = std::pin::pin!(request);
+        // Number of timeouts without progress after everything was sent: the server may need time to store the
+        // content.
+        let mut patience = length / MIN_STORAGE_BYTES_PER_SECOND / timeout.as_secs().max(1) + 1;
+        let mut seen = 0;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(timeout, &mut request).await {
+                return answer.map_err(|error| {
+                    // The URL of a bucket is a credential, so the error must not contain it.
+                    let is_broken = http::is_broken_connection(&error);
+                    let unsent = http::classify_send_error(asked, error);
+                    if is_broken {
+                        SendError::ConnectionBroken(unsent)
+                    } else {
+                        SendError::Failed(unsent)
+                    }
+                });
             }
+            let now = sent.load(Ordering::Relaxed);
+            if now == seen {
+                patience -= 1;
+                if now < length || patience == 0 {
+                    return Err(SendError::Failed(StoreError::Unavailable {
+                        reason: format!("{asked}: stalled after {now} of {length} bytes").into(),
+                        retry_after: None,
+                    }));
+                }
+            }
+            seen = now;
         }
-        seen = now;
     }
 }
 

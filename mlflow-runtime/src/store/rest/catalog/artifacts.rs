@@ -247,7 +247,8 @@ async fn read_from_bucket(
         let why = "the server's signed download is not a valid URL with valid headers";
         return Err(presigned::blocked_error(run, why).into());
     };
-    let client = api.http.bucket_client(url.scheme() == "https")?;
+    api.http.warn_if_bucket_is_exposed(&url);
+    let client = api.http.bucket_client()?;
     let timeout = api.http.timeout();
     let mut redirects = 0;
     let response = loop {
