@@ -405,7 +405,20 @@ fn signatures_for_aws_are_those_of_amazons_own_client() {
 #[test]
 #[cfg(feature = "aws-sigv4")]
 fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
-    let server = FakeServer::start(|_, _| Reply::status(403, "{\"message\": \"Forbidden\"}"));
+    // A gateway repeats what it should have been given.
+    let server = FakeServer::start(|request, _| {
+        let header = |name: &str| {
+            format!(
+                "{name}:{}",
+                request.headers.get(name).unwrap_or(&String::new())
+            )
+        };
+        let [token, signature] = ["x-amz-security-token", "authorization"].map(header);
+        let message = format!(
+            "The Canonical String for this request should have been\n'GET\n/\n{token}\n' for {signature}"
+        );
+        Reply::status(403, &serde_json::json!({ "message": message }).to_string())
+    });
     let url = server.url();
     let uri = ("MLFLOW_TRACKING_URI", &*url);
     let sign = ("MLFLOW_TRACKING_AWS_SIGV4", "true");
@@ -415,6 +428,10 @@ fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
     let nobody = ("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9");
     let secret = ("AWS_SECRET_ACCESS_KEY", "s3cret-4f1");
     let torn = ("AWS_SESSION_TOKEN", "s3ss\nion");
+    let session = (
+        "AWS_SESSION_TOKEN",
+        "IQoJb3JpZ2luX2VjEAEaCWV1LWNlbnRyYWwtMSJHs3ss/+5f0c==",
+    );
     for (environment, said) in [
         (
             vec![uri, sign],
@@ -426,7 +443,7 @@ fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
             "AWS_SESSION_TOKEN cannot be sent: it contains the character '\\n'",
         ),
         (
-            vec![uri, sign, region, key, secret],
+            vec![uri, sign, region, key, secret, session],
             "The server does not permit this to the signature with AWS keys",
         ),
     ] {
@@ -437,7 +454,7 @@ fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
             .lines()
             .filter(|line| line.starts_with("mlflow: ") && line.contains(said));
         assert!((1..=2).contains(&lines.count()), "{said}: {}", ended.stderr);
-        for part in ["s3cret", "s3ss", "panicked"] {
+        for part in ["s3cret", "s3ss", "panicked", "IQoJ", "Signature="] {
             assert!(!ended.stderr.contains(part), "{}", ended.stderr);
         }
         assert_eq!(folder.journals_left(), 1, "{said}");

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use once_cell::unsync::OnceCell;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use ring::digest::Digest;
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -27,7 +28,6 @@ use super::login::{CurrentLogin, Generation, SentLogin, check_header_value};
 use super::server_info::ServerInfo;
 #[cfg(feature = "aws-sigv4")]
 use super::signature::{self, RequestSigner};
-use super::upload::UploadContent;
 use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
 use crate::config::request_headers::RequestHeaders;
@@ -122,7 +122,7 @@ impl HttpClient {
         #[cfg(feature = "aws-sigv4")]
         let signer = options
             .aws_sigv4
-            .then(|| RequestSigner::new(&base_url))
+            .then(|| RequestSigner::new(&base_url, options.timeout))
             .transpose()?;
         if let Some(workspace) = &options.workspace {
             check_header_value("the workspace (MLFLOW_WORKSPACE)", workspace)?;
@@ -168,7 +168,9 @@ impl HttpClient {
     pub(super) fn warn_if_exposed(&self) {
         static WARNED: AtomicBool = AtomicBool::new(false);
         let is_readable = self.base_url.scheme() == "http" && !is_loopback(&self.base_url);
-        let has_credential = self.login.is_given() || self.headers.hold_credential();
+        // A signature shows no key, but the token of a session stands beside it.
+        let has_credential =
+            self.login.is_given() || self.headers.hold_credential() || self.is_signed();
         if is_readable && has_credential && !WARNED.swap(true, Ordering::Relaxed) {
             warn_user(format_args!(
                 "the password or token for {} is sent without encryption, so that anyone on the way can read it; use an https:// \
@@ -521,45 +523,33 @@ impl HttpClient {
         repeat: Idempotency,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Response, StoreError> {
-        match self.sign(build()).await?.send().await {
+        match self.sign(build(), None).await?.send().await {
             Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
-                self.sign(build()).await?.send().await
+                self.sign(build(), None).await?.send().await
             }
             sent => sent,
         }
         .map_err(|error| classify_send_error(asked, error))
     }
 
-    /// Returns the request with a signature, if requests are signed.
-    #[cfg(feature = "aws-sigv4")]
-    async fn sign(&self, request: RequestBuilder) -> Result<RequestBuilder, StoreError> {
-        match &self.signer {
-            Some(signer) => signer.sign(request, self.bucket_client()?, None).await,
-            None => Ok(request),
-        }
+    /// Returns true if requests to the server are signed.
+    pub(super) fn is_signed(&self) -> bool {
+        #[cfg(feature = "aws-sigv4")]
+        let is_signed = self.signer.is_some();
+        #[cfg(not(feature = "aws-sigv4"))]
+        let is_signed = false;
+        is_signed
     }
 
-    /// Returns the request as it is: this library is not built with signatures.
-    #[cfg(not(feature = "aws-sigv4"))]
-    #[allow(clippy::unused_async)] // the signature of the other version
-    async fn sign(&self, request: RequestBuilder) -> Result<RequestBuilder, StoreError> {
-        Ok(request)
-    }
-
-    /// Returns the request of an upload with a signature, if requests are signed. The content is read once for that.
+    /// Returns the request with a signature, if requests are signed. `digest` is the one of a body that is read while it is sent.
     #[cfg(feature = "aws-sigv4")]
-    pub(super) async fn sign_upload(
+    pub(super) async fn sign(
         &self,
         request: RequestBuilder,
-        content: &UploadContent<'_>,
+        digest: Option<Digest>,
     ) -> Result<RequestBuilder, StoreError> {
         match &self.signer {
-            Some(signer) => {
-                let digest = content.sha256().await?;
-                signer
-                    .sign(request, self.bucket_client()?, Some(digest))
-                    .await
-            }
+            Some(signer) => signer.sign(request, self.bucket_client()?, digest).await,
             None => Ok(request),
         }
     }
@@ -567,10 +557,10 @@ impl HttpClient {
     /// Returns the request as it is: this library is not built with signatures.
     #[cfg(not(feature = "aws-sigv4"))]
     #[allow(clippy::unused_async)] // the signature of the other version
-    pub(super) async fn sign_upload(
+    pub(super) async fn sign(
         &self,
         request: RequestBuilder,
-        _content: &UploadContent<'_>,
+        _digest: Option<Digest>,
     ) -> Result<RequestBuilder, StoreError> {
         Ok(request)
     }

@@ -47,6 +47,8 @@ pub(super) struct RequestSigner {
     /// Address of the server. What goes to another scheme, host or port is not signed.
     server: Url,
     region: String,
+    /// Longest time for which the keys of a machine's role are waited for.
+    timeout: Duration,
     /// Source of the keys, opened at the first request.
     credentials: OnceCell<AwsCredentialProvider>,
 }
@@ -56,7 +58,7 @@ impl RequestSigner {
     ///
     /// # Errors
     /// [`StoreError::Blocked`] if no region is known.
-    pub(super) fn new(server: &Url) -> Result<Self, StoreError> {
+    pub(super) fn new(server: &Url, timeout: Duration) -> Result<Self, StoreError> {
         let named = ["AWS_REGION", "AWS_DEFAULT_REGION"];
         let named = named.into_iter().find_map(|name| {
             let region = env::var(name).ok()?.trim().to_owned();
@@ -70,6 +72,7 @@ impl RequestSigner {
         Ok(Self {
             server: server.clone(),
             region,
+            timeout,
             credentials: OnceCell::new(),
         })
     }
@@ -99,8 +102,10 @@ impl RequestSigner {
         let credentials = self
             .credentials
             .get_or_try_init(|| open_credentials(client));
-        let credentials = credentials.map_err(|error| no_keys(&error))?;
-        let key = { credentials.get_credential().await }.map_err(|error| no_keys(&error))?;
+        let credentials = credentials.map_err(|error| no_keys(&visible_reason(&error)))?;
+        let asked = tokio::time::timeout(self.timeout, credentials.get_credential()).await;
+        let key = asked.map_err(|_| no_keys("no answer in time"))?;
+        let key = key.map_err(|error| no_keys(&visible_reason(&error)))?;
         // A signature with a text that no header can hold would be a panic of `object_store`.
         check_header_value("AWS_ACCESS_KEY_ID", &key.key_id)?;
         check_header_value(
@@ -144,11 +149,10 @@ fn region_of(host: &str) -> Option<&str> {
     domain.starts_with("amazonaws.com").then_some(region)
 }
 
-fn no_keys(error: &object_store::Error) -> StoreError {
+fn no_keys(reason: &str) -> StoreError {
     blocked(&format!(
-        "there are no keys ({}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for those of a profile, \
-         `aws configure export-credentials --format env` prints them",
-        visible_reason(error)
+        "there are no keys ({reason}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for those of a profile, \
+         `aws configure export-credentials --format env` prints them"
     ))
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{RequestBuilder, Response, Url};
+use ring::digest::{self, Digest, SHA256};
 
 use super::http::{self, HttpClient};
 use super::redirects::{MAX_REDIRECTS, Receiver};
@@ -112,10 +113,9 @@ impl<'a> UploadContent<'a> {
     }
 
     /// Returns the SHA-256 digest of the content. Other requests go on while a long content is read.
-    #[cfg(feature = "aws-sigv4")]
-    pub(super) async fn sha256(&self) -> Result<ring::digest::Digest, StoreError> {
+    pub(super) async fn sha256(&self) -> Result<Digest, StoreError> {
         let (source, mut remaining) = self.open()?;
-        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        let mut digest = digest::Context::new(&SHA256);
         match source {
             UploadSource::Memory(bytes) => digest.update(&bytes),
             UploadSource::File(mut file) => {
@@ -219,9 +219,13 @@ impl Upload<'_> {
         sent: &Arc<AtomicU64>,
     ) -> Result<Response, SendError> {
         let (asked, timeout) = (self.asked, self.http.timeout());
-        let request = match self.receiver {
-            Receiver::TrackingServer => self.http.sign_upload(request, self.content).await,
-            Receiver::Bucket => Ok(request),
+        let is_signed = self.receiver == Receiver::TrackingServer && self.http.is_signed();
+        let request = match is_signed {
+            true => {
+                let digest = self.content.sha256().await.map_err(SendError::Failed)?;
+                self.http.sign(request, Some(digest)).await
+            }
+            false => Ok(request),
         }
         .map_err(SendError::Failed)?;
         let (source, length) = self.content.open().map_err(SendError::Failed)?;
