@@ -38,7 +38,7 @@
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, and that the rendezvous id and the experiment are the same in all ranks | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process has died could not be ended in the store | the run's values are in the store, but its status is still RUNNING | end the run by hand |
 //! | the password or token for `URI` is sent without encryption, so that anyone on the way can read it; use an https:// address as the tracking URI | the tracking URI is `http://` with a host that is not this machine | use `https://` |
-//! | artifacts go to the bucket at `HOST` without encryption, as `URI` has signed an http:// address for them; … | the server is reached by `https://`, and its bucket is not | let the server sign `https://` addresses |
+//! | artifacts go to the bucket at `HOST` without encryption, as `URI` has signed an http:// address for them; anyone on the way can read them. Let the server sign https:// addresses (MLFLOW_S3_ENDPOINT_URL of the server) | the server is reached by `https://`, and its bucket is not | let the server sign `https://` addresses |
 //! | the tracking server's certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS, Config::insecure_tls) | anyone between the program and the server can read the traffic | set `MLFLOW_TRACKING_SERVER_CERT_PATH` instead |
 //!
 //! # Values
@@ -154,7 +154,7 @@
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | fix the variable |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | the variable is ignored; its value is not shown, because it may contain a secret | fix the variable |
-//! | MLFLOW_TRACKING_AWS_SIGV4 is ignored and requests are not signed: … | the program is built without the feature `aws-sigv4` | turn the feature on |
+//! | MLFLOW_TRACKING_AWS_SIGV4 is ignored and requests are not signed: build the program with mlflow-runtime's feature `aws-sigv4` | the program is built without the feature `aws-sigv4` | turn the feature on |
 //! | MLFLOW_TRACKING_AUTH=kubernetes-namespaced names no workspace: …; set MLFLOW_WORKSPACE outside of a pod | the file with the pod's namespace cannot be read; the server's default workspace is used | set `MLFLOW_WORKSPACE` |
 //! | MLFLOW_TRACKING_HEADERS, or Config::header: …; what is named here is left out. Expected name=value,name=value, with `%2C` for a comma in a value | a header cannot be sent; all others are | fix the entry that is named |
 //! | MLFLOW_REDACT_PATTERN, or Config::redact, cannot be used and masks nothing: … | the pattern is no regular expression; all other kinds of secrets are masked | fix the pattern |

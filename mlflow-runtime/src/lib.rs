@@ -231,9 +231,9 @@ pub use run::Image;
 pub use run::instrumented::Instrumented;
 pub use run::logging::{
     keep_checkpoints, log_artifact, log_artifact_in, log_artifacts, log_artifacts_in,
-    log_checkpoint, log_dict, log_figure, log_input, log_metric, log_metric_at, log_metrics,
-    log_model, log_model_input, log_output, log_param, log_params, log_table, log_text, set_tag,
-    set_tags,
+    log_checkpoint, log_dict, log_figure, log_input, log_metric, log_metric_at, log_metric_at_time,
+    log_metrics, log_metrics_of, log_model, log_model_input, log_output, log_param, log_params,
+    log_table, log_text, set_tag, set_tags,
 };
 #[cfg(feature = "image")]
 pub use run::logging::{log_image, log_image_at};

@@ -29,6 +29,12 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Returns a time in ms since the Unix epoch; `None` for one before it.
+pub(crate) fn unix_ms(time: SystemTime) -> Option<i64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Returns `start` plus `timeout`, or a time decades away if the clock cannot count that far.
 pub(crate) fn saturating_deadline(start: Instant, timeout: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_secs(1 << 30);

@@ -31,6 +31,7 @@ mod login;
 mod macros;
 mod many_artifacts;
 mod many_runs;
+mod metrics;
 mod model_connections;
 mod model_downloads;
 mod model_failures;

@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -77,6 +78,52 @@ pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
 ) {
     if let Some(run) = current_run_or_warn("call of", "log_metrics") {
         run.log_metrics(metrics, step);
+    }
+}
+
+/// Logs a metric of the current run at a step and a time; see [`Run::log_metric_at_time`](crate::Run::log_metric_at_time). The
+/// time is a [`SystemTime`], or a time of a crate that becomes one, such as those of `jiff` and `chrono`.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let measured = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_250);
+/// mlflow::log_metric_at_time("temperature", 61.5, 0, measured);
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].metrics["temperature"][0].timestamp_ms, 1_764_000_000_250);
+/// ```
+pub fn log_metric_at_time(
+    key: &str,
+    value: impl MetricValue,
+    step: impl Step,
+    time: impl Into<SystemTime>,
+) {
+    if let Some(run) = current_run_or_warn("metric", key) {
+        run.log_metric_at_time(key, value, step, time);
+    }
+}
+
+/// Logs the numbers of a struct or map as metrics of the current run, at one step and one time; see
+/// [`Run::log_metrics_of`](crate::Run::log_metrics_of).
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Stats { loss: f64, acc: Option<f32>, lr: Vec<f64>, note: &'static str }
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let stats = Stats { loss: 0.3, acc: None, lr: vec![0.1, 0.01], note: "warm up" };
+/// mlflow::log_metrics_of(&stats, 5);
+/// # drop(run);
+/// # fake.assert_metric("loss", &[(5, 0.3)]);
+/// # fake.assert_metric("lr.1", &[(5, 0.01)]);
+/// # assert_eq!(fake.runs()[0].metrics.len(), 3);
+/// ```
+pub fn log_metrics_of<T: Serialize + ?Sized>(stats: &T, step: impl Step) {
+    if let Some(run) = current_run_or_warn("call of", "log_metrics_of") {
+        run.log_metrics_of(stats, step);
     }
 }
 

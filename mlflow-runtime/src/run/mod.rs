@@ -41,6 +41,7 @@ use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
 pub use builder::{RunBuilder, start_run, start_run_at};
 pub use dataset::{ColumnType, Dataset, Element};
@@ -53,7 +54,7 @@ pub(crate) use open_runs::{is_open_here, kill_open_runs, signal_flag};
 
 use serde::Serialize;
 
-use crate::capture::{self, Text, TextEnd, Values};
+use crate::capture::{self, Numbers, Text, TextEnd, Values};
 use crate::journal::record::Event;
 use crate::journal::{self, MetricKey, MetricPoint};
 use crate::model::RunIdentity;
@@ -190,6 +191,51 @@ impl Run {
         for (key, value) in metrics {
             self.log_group(&[(key.as_ref(), value.as_metric())], step, now_ms);
         }
+    }
+
+    /// Logs a metric at a step and a time, for values that were measured earlier or elsewhere. MLflow stores milliseconds, and
+    /// no time before 1970: such a point gets the time 0, with one warning. See
+    /// [`log_metric_at_time()`](crate::log_metric_at_time) for an example, and [`log_metric_at`](Self::log_metric_at) for keys.
+    pub fn log_metric_at_time(
+        &self,
+        key: &str,
+        value: impl MetricValue,
+        step: impl Step,
+        time: impl Into<SystemTime>,
+    ) {
+        let Some(run) = self.live() else { return };
+        let time_ms = time::unix_ms(time.into()).unwrap_or_else(|| {
+            let what = "it was measured before 1970 by its time, which MLflow refuses; it is logged with the time 0";
+            run.tracker.warn_left_out("metric", key, format_args!("{what}"));
+            0
+        });
+        self.log_group(&[(key, value.as_metric())], step.as_step(), time_ms);
+    }
+
+    /// Logs the numbers of a struct or map as metrics, at one step and one time. A number or `bool` has the name of its field, and
+    /// one of an inner struct, map or sequence that name behind the outer one: `train.loss`, `losses.0`. Give a field a name such
+    /// as `train/loss` with `#[serde(rename = "train/loss")]` if MLflow's page is to group it with others.
+    ///
+    /// Texts, `None` and fields with a secret's name are no metrics and are left out. What cannot be read is left out with one
+    /// warning: all numbers but the first 1,000, a sequence or map with more, and a value whose `Serialize` fails. See
+    /// [`log_metrics_of()`](crate::log_metrics_of) for an example.
+    pub fn log_metrics_of<T: Serialize + ?Sized>(&self, stats: &T, step: impl Step) {
+        let Some(run) = self.live() else { return };
+        let Numbers {
+            values, missing, ..
+        } = capture::numbers_of(stats);
+        let type_name = std::any::type_name::<T>();
+        if missing.is_empty() && values.iter().all(|(path, _)| path.is_empty()) {
+            let what = "it has no field with a number; log_metrics_of takes a struct or a map, and log_metric a number";
+            run.tracker
+                .warn_rejected("metrics", type_name, format_args!("{what}"));
+            return;
+        }
+        for (path, end) in &missing {
+            let key = if path.is_empty() { type_name } else { path };
+            run.tracker.sanitizer.warn_missing_metric(key, *end);
+        }
+        self.log_group(&values, step.as_step(), time::coarse_now_ms());
     }
 
     /// Logs a param. MLflow keeps the first value of a param: another value that is logged later is rejected,

@@ -139,18 +139,18 @@ impl Sanitizer {
         None
     }
 
-    /// Logs a warning for a part of a returned value that would have been a metric and is left out.
+    /// Logs a warning for a part of a value that would have been a metric and is left out.
     pub(crate) fn warn_missing_metric(&self, key: &str, end: TextEnd) {
         let masked = mask_key(key);
         let key = masked.as_deref().unwrap_or(key);
         let why = match end {
             TextEnd::Complete | TextEnd::Truncated | TextEnd::TooMany => {
-                "at most 1000 numbers of one returned value are logged; `skip_return` logs none"
+                "at most 1000 numbers of one value are logged; `skip_return` logs none of a returned value"
             }
             TextEnd::Locked => {
                 "it is behind a lock that other code holds, or that cannot be tried without waiting"
             }
-            TextEnd::TooDeep => "it stands too deep inside of the returned value",
+            TextEnd::TooDeep => "it stands too deep inside of the value",
             TextEnd::Failed => "its `Serialize` returned an error",
             TextEnd::Panicked => "its `Serialize` panicked",
         };

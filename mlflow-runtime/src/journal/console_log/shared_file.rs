@@ -579,6 +579,31 @@ mod tests {
     }
 
     #[test]
+    fn a_last_word_that_may_become_a_secret_is_unfinished() {
+        let token = ["gh", "p_", "Fake1Fak"].concat();
+        let line = format!("key {token}");
+        for (text, unfinished) in [
+            (format!("more\n{line}"), line.len()),
+            (format!("more\r{line}"), line.len()),
+            (line.clone(), line.len()),
+            (format!("more\n{line} is a word\n"), 0),
+            (format!("more\n{line} and"), 0),
+            ("more\n".to_owned(), 0),
+            ("epoch 3/10: 50 %|#####     | loss=0.5".to_owned(), 0),
+            (String::new(), 0),
+        ] {
+            assert_eq!(
+                unfinished_secret_length(text.as_bytes()),
+                unfinished,
+                "{text:?}"
+            );
+        }
+        // Of a line that is long already, its end alone waits.
+        let long = format!("{}{token}", "x ".repeat(LONG_LINE_BYTES));
+        assert_eq!(unfinished_secret_length(long.as_bytes()), LONG_LINE_BYTES);
+    }
+
+    #[test]
     fn one_that_is_closed_ends_in_its_last_line_whoever_goes_on_writing() {
         let (folder, common) = folder();
         let (part, _) = common
