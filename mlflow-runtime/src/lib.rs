@@ -289,4 +289,5 @@ pub fn set_experiment(name: impl Into<String>) {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/login.md")]
+#[doc = include_str!("../../docs/production.md")]
 struct Readme;

@@ -16,6 +16,7 @@ mod context;
 mod credentials;
 mod datasets;
 mod disk;
+mod documentation;
 mod end_to_end;
 mod every_failure;
 mod exits;
