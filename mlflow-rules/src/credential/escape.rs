@@ -2,11 +2,33 @@
 //!
 //! Invariants:
 //!
-//! - A text without an escape allocates nothing.
+//! - A text without an escape allocates nothing, and any other one is looked at in [`pieces`], so that the memory that is needed
+//!   is bounded.
 //! - Each place in the plain text has a place in the escaped one, so that what is found in the first is masked in the second.
 //! - A backslash that begins no known escape, such as one of a path, stays.
 
 use std::ops::Range;
+
+/// Greatest length of a piece in bytes.
+const MAX_PIECE_BYTES: usize = 1 << 20;
+
+/// Returns the ranges of the pieces in which a text is looked at. A piece ends behind a line break, unless a line is longer than a
+/// piece may be.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(from..).filter(|rest| !rest.is_empty())?;
+        let mut most = rest.len().min(MAX_PIECE_BYTES);
+        while !rest.is_char_boundary(most) {
+            most -= 1;
+        }
+        let is_last = most == rest.len();
+        let line_end = rest.get(..most)?.rfind('\n').filter(|_| !is_last);
+        let length = line_end.map_or(most, |at| at + 1);
+        from += length;
+        Some(from - length..from)
+    })
+}
 
 /// Text without its escapes, and where its parts stand in the escaped text.
 pub(super) struct Unescaped {
@@ -106,6 +128,27 @@ fn read_char(digits: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_looked_at_in_pieces_of_whole_lines() {
+        let ends = |text: &str| {
+            let mut before = 0;
+            let ends = pieces(text).map(|piece| {
+                assert_eq!(piece.start, before);
+                before = piece.end;
+                assert!(piece.len() <= MAX_PIECE_BYTES && !piece.is_empty());
+                piece.end
+            });
+            ends.collect::<Vec<_>>()
+        };
+        let line = format!("{}\n", "é".repeat(300_000));
+        let two = [&*line, &line].concat();
+        assert_eq!(ends(&two), [line.len(), two.len()]);
+        let long = "x€".repeat(400_000);
+        assert_eq!(ends(&long), [MAX_PIECE_BYTES, long.len()]);
+        assert_eq!(ends("a\nb"), [3]);
+        assert!(ends("").is_empty());
+    }
 
     #[test]
     fn each_place_of_the_plain_text_has_one_of_the_escaped_text() {

@@ -163,14 +163,20 @@ fn find_credentials(text: &str, edge: Edge, levels: usize) -> (Vec<Range<usize>>
     }
     let of_scanner = found.len();
     found.extend(custom::find(text));
-    if levels > 0
-        && let Some(plain) = Unescaped::new(text)
-    {
-        let (inner, kind_of_inner) = find_credentials(&plain.text, edge, levels - 1);
-        if found.is_empty() {
-            kind = kind_of_inner;
+    if levels > 0 && text.contains('\\') {
+        for piece in escape::pieces(text) {
+            let Some(plain) = text.get(piece.clone()).and_then(Unescaped::new) else {
+                continue;
+            };
+            let is_last = piece.end == text.len();
+            let edge = if is_last { edge } else { Edge::End };
+            let (inner, kind_of_inner) = find_credentials(&plain.text, edge, levels - 1);
+            if found.is_empty() {
+                kind = kind_of_inner;
+            }
+            let places = inner.iter().map(|range| plain.escaped_range(range));
+            found.extend(places.map(|range| piece.start + range.start..piece.start + range.end));
         }
-        found.extend(inner.iter().map(|range| plain.escaped_range(range)));
     }
     if found.len() > of_scanner {
         found = custom::merge(found);

@@ -398,6 +398,12 @@ fn a_name_or_credential_behind_an_escape_is_seen() {
         let given = format!("a{escape}{token} b");
         assert_eq!(text_of(&given, Edge::End), format!("a{escape}[redacted] b"));
     }
+    // Behind a piece, too.
+    let long = format!(
+        "{}\n{{\\\"api_key\\\": \\\"hunter2hunter2\\\"}}",
+        "a\\nb ".repeat(400_000)
+    );
+    assert!(text_of(&long, Edge::End).ends_with("\n{\\\"api_key\\\": \\\"[redacted]\\\"}"));
     // These are paths, and no escapes.
     for path in ["C:\\u8a9 x=1", "C:\\xdeploy", "\\u8a9esession=3"] {
         assert_eq!(text_of(path, Edge::End), path);
