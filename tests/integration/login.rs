@@ -402,20 +402,59 @@ fn signatures_for_aws_are_those_of_amazons_own_client() {
     }
 }
 
+/// Regression: the keys of a role went to the proxy, to another machine.
+#[test]
+#[cfg(feature = "aws-sigv4")]
+fn the_keys_of_a_role_come_from_this_machine_and_through_no_proxy() {
+    let token = "s3ssion-of-the-role";
+    let metadata = FakeServer::start(move |request, _| {
+        let path = request.line.split(' ').nth(1).unwrap_or_default();
+        match path
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+        {
+            "token" => Reply::status(200, "metadata-t0ken"),
+            "security-credentials" => Reply::status(200, "trainer"),
+            "trainer" => Reply::json(&format!(
+                r#"{{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "k3y", "SecretAccessKey": "s3cret",
+                "Token": "{token}", "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z"}}"#
+            )),
+            _ => Reply::status(404, ""),
+        }
+    });
+    let proxy = FakeServer::start(|_, _| Reply::status(502, "a proxy"));
+    let mlflow = Arc::new(FakeMlflow::default());
+    let runs = mlflow.clone();
+    let server = FakeServer::start(move |request, _| runs.answer(request));
+    let folder = Folder::new();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", &*server.url()),
+        ("MLFLOW_TRACKING_AWS_SIGV4", "true"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_METADATA_ENDPOINT", &*metadata.url()),
+        ("HTTP_PROXY", &*proxy.url()),
+        ("NO_PROXY", ""),
+    ];
+    let ended = log(&folder, &environment);
+    assert_eq!(params(&mlflow), set(&["lr"]), "{}", ended.stderr);
+    assert_eq!(wrongly_signed(&server, Some(token)), "");
+    assert!(proxy.requests().is_empty(), "{:?}", proxy.requests());
+    assert!(!metadata.requests().is_empty());
+    assert_eq!(folder.journals_left(), 0);
+}
+
 #[test]
 #[cfg(feature = "aws-sigv4")]
 fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
-    // A gateway repeats what it should have been given.
+    // A gateway repeats the headers of which it has made a signature.
     let server = FakeServer::start(|request, _| {
-        let header = |name: &str| {
-            format!(
-                "{name}:{}",
-                request.headers.get(name).unwrap_or(&String::new())
-            )
-        };
-        let [token, signature] = ["x-amz-security-token", "authorization"].map(header);
+        let token = request.headers.get("x-amz-security-token");
+        let token = token.map_or("", |token| token);
         let message = format!(
-            "The Canonical String for this request should have been\n'GET\n/\n{token}\n' for {signature}"
+            "The Canonical String for this request should have been\n'GET\n/\n\nhost:a1\n\
+             x-amz-security-token:{token}\n\nhost;x-amz-security-token\ne3b0c442'"
         );
         Reply::status(403, &serde_json::json!({ "message": message }).to_string())
     });
@@ -454,7 +493,7 @@ fn without_keys_or_region_values_wait_and_one_line_says_what_to_set() {
             .lines()
             .filter(|line| line.starts_with("mlflow: ") && line.contains(said));
         assert!((1..=2).contains(&lines.count()), "{said}: {}", ended.stderr);
-        for part in ["s3cret", "s3ss", "panicked", "IQoJ", "Signature="] {
+        for part in ["s3cret", "s3ss", "panicked", "IQoJ"] {
             assert!(!ended.stderr.contains(part), "{}", ended.stderr);
         }
         assert_eq!(folder.journals_left(), 1, "{said}");

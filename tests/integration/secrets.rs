@@ -171,11 +171,13 @@ mod bytes {
     use std::process::Stdio;
     use std::sync::Arc;
 
+    use rusqlite::Connection;
+
     use super::{Sample, escaped, secrets, seed};
     use crate::support::command_line::cargo_mlflow;
     use crate::support::fake_mlflow::FakeMlflow;
     use crate::support::fake_server::FakeServer;
-    use crate::support::program::{Folder, with_default_signals};
+    use crate::support::program::{Folder, one, with_default_signals};
 
     const EVERY_WAY: &str = env!("CARGO_BIN_EXE_every_way");
 
@@ -239,6 +241,32 @@ mod bytes {
                 bytes.extend(fs::read(path).expect("a file"));
             }
         }
+    }
+
+    /// Returns all texts in the tables of a database.
+    fn values_of(database: &Connection) -> Vec<u8> {
+        let mut tables =
+            { database.prepare("select name from sqlite_master where type = 'table'") }
+                .expect("a query");
+        let tables = tables
+            .query_map([], |row| row.get::<_, String>(0))
+            .expect("tables");
+        let mut bytes = Vec::new();
+        for table in tables {
+            let query = format!("select * from \"{}\"", table.expect("a name"));
+            let mut rows = database.prepare(&query).expect("a query");
+            let columns = rows.column_count();
+            let mut rows = rows.query([]).expect("rows");
+            while let Some(row) = rows.next().expect("a row") {
+                for column in 0..columns {
+                    if let Ok(text) = row.get::<_, String>(column) {
+                        bytes.extend(text.as_bytes());
+                        bytes.push(0);
+                    }
+                }
+            }
+        }
+        bytes
     }
 
     /// Returns the secrets that some bytes hold, as they are or as JSON and `Debug` write them.
@@ -311,7 +339,32 @@ mod bytes {
         assert_none("what was printed on stderr", &stderr, &samples);
         let mut bytes = Vec::new();
         collect(folder.path(), &mut bytes);
+        // A long value lies on several pages of the file.
+        bytes.extend(values_of(&folder.database()));
         assert_none("the database with its artifacts", &bytes, &samples);
+        // Every way was taken for each text.
+        let count = |query: &str| one::<i64>(&folder.database(), query);
+        let texts = i64::try_from(samples.len()).expect("a number");
+        for (query, least) in [
+            ("select count(*) from runs", 4 * texts),
+            ("select count(*) from inputs", texts),
+            (
+                "select count(*) from params where value like '%[redacted]%'",
+                7 * texts,
+            ),
+            (
+                "select count(*) from tags where value like '%[redacted]%'",
+                8 * texts,
+            ),
+            ("select count(*) from metrics where key != 'loss'", texts),
+            (
+                "select count(*) from latest_metrics where key = 'loss'",
+                texts,
+            ),
+        ] {
+            let found = count(query);
+            assert!(found >= least, "{query}: {found} instead of {least}");
+        }
         for command in [
             &["runs", "--limit", "0", "--json"][..],
             &["doctor", "--json"],

@@ -12,8 +12,11 @@ use std::ops::Range;
 /// Greatest length of a piece in bytes.
 const MAX_PIECE_BYTES: usize = 1 << 20;
 
-/// Returns the ranges of the pieces in which a text is looked at. A piece ends behind a line break, unless a line is longer than a
-/// piece may be.
+/// Number of bytes that a piece of a line has in common with the next one, so that a credential is whole in one of them.
+const OVERLAP_BYTES: usize = 16 << 10;
+
+/// Returns the ranges of the pieces in which a text is looked at. A piece ends behind a line break; a line that is longer than a
+/// piece may be is looked at in pieces that overlap.
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -24,9 +27,16 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
         }
         let is_last = most == rest.len();
         let line_end = rest.get(..most)?.rfind('\n').filter(|_| !is_last);
-        let length = line_end.map_or(most, |at| at + 1);
-        from += length;
-        Some(from - length..from)
+        let start = from;
+        let end = start + line_end.map_or(most, |at| at + 1);
+        from = end;
+        if line_end.is_none() && !is_last {
+            from = end - OVERLAP_BYTES;
+            while !text.is_char_boundary(from) {
+                from += 1;
+            }
+        }
+        Some(start..end)
     })
 }
 
@@ -134,7 +144,7 @@ mod tests {
         let ends = |text: &str| {
             let mut before = 0;
             let ends = pieces(text).map(|piece| {
-                assert_eq!(piece.start, before);
+                assert!(piece.start <= before && before - piece.start <= OVERLAP_BYTES);
                 before = piece.end;
                 assert!(piece.len() <= MAX_PIECE_BYTES && !piece.is_empty());
                 piece.end

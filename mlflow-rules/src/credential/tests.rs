@@ -404,6 +404,15 @@ fn a_name_or_credential_behind_an_escape_is_seen() {
         "a\\nb ".repeat(400_000)
     );
     assert!(text_of(&long, Edge::End).ends_with("\n{\\\"api_key\\\": \\\"[redacted]\\\"}"));
+    // In a line that is longer than a piece, wherever the credential stands.
+    for before in [(1 << 20) - 60, (1 << 20) - 20, (1 << 20) - 8, (1 << 20) + 5] {
+        let long = format!(
+            "{}\\u8a9e{token}\\u8a9e{}",
+            "x".repeat(before),
+            " y".repeat(50_000)
+        );
+        assert!(!text_of(&long, Edge::End).contains(&token), "{before}");
+    }
     // These are paths, and no escapes.
     for path in ["C:\\u8a9 x=1", "C:\\xdeploy", "\\u8a9esession=3"] {
         assert_eq!(text_of(path, Edge::End), path);

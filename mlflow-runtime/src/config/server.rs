@@ -109,8 +109,8 @@ impl Config {
     /// without it, the setting is ignored with a line that says so.
     ///
     /// The keys are those of the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) or of the
-    /// machine's role (web identity, container, instance), which are renewed. The region is `AWS_REGION`, `AWS_DEFAULT_REGION`, or
-    /// the one in the gateway's host name. The service is `execute-api`, as in MLflow's own client.
+    /// machine's role (web identity, container, instance), which are renewed. The region is the one in the gateway's host
+    /// name, else `AWS_REGION` or `AWS_DEFAULT_REGION`. The service is `execute-api`, as in MLflow's own client.
     ///
     /// ```
     /// let config = mlflow::Config::new().aws_sigv4(true);

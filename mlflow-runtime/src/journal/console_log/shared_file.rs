@@ -328,16 +328,24 @@ pub(crate) fn mask_output(bytes: &[u8], edge: Edge) -> String {
     mask(&text, edge).map_or(text, |masked| masked.text)
 }
 
-/// Returns the length of the last line, without its beginning that is long already, if the line ends in what may be the beginning
-/// of a secret, and 0 otherwise.
+/// Returns how many bytes at the end may be the beginning of a secret, which are left for later: 0, or the last line. Of a line
+/// with more than [`LONG_LINE_BYTES`], these are the words in its last bytes.
 pub(crate) fn unfinished_secret_length(bytes: &[u8]) -> usize {
-    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    let start = { bytes.iter().rposition(is_end) }.map_or(0, |at| at + 1);
-    let line = bytes.get(start.max(bytes.len().saturating_sub(LONG_LINE_BYTES))..);
-    let line = line.unwrap_or_default();
-    match mask_output(line, Edge::Cut) == mask_output(line, Edge::End) {
+    let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let line = { bytes.iter().rposition(is_line_end) }.map_or(0, |at| at + 1);
+    let most = bytes.len().saturating_sub(LONG_LINE_BYTES);
+    let start = if line >= most {
+        line
+    } else {
+        // Not in the middle of a word, whose beginning would be taken for the whole.
+        let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+        let blank = { bytes.iter().skip(most) }.position(is_blank);
+        blank.map_or(most, |at| most + at)
+    };
+    let last = bytes.get(start..).unwrap_or_default();
+    match mask_output(last, Edge::Cut) == mask_output(last, Edge::End) {
         true => 0,
-        false => line.len(),
+        false => last.len(),
     }
 }
 
@@ -599,8 +607,13 @@ mod tests {
             );
         }
         // Of a line that is long already, its end alone waits.
-        let long = format!("{}{token}", "x ".repeat(LONG_LINE_BYTES));
-        assert_eq!(unfinished_secret_length(long.as_bytes()), LONG_LINE_BYTES);
+        let long = format!("{}{token}", "word ".repeat(LONG_LINE_BYTES));
+        let unfinished = unfinished_secret_length(long.as_bytes());
+        assert!(
+            (LONG_LINE_BYTES - 5..=LONG_LINE_BYTES).contains(&unfinished),
+            "{unfinished}"
+        );
+        assert!(long.as_bytes()[long.len() - unfinished].is_ascii_whitespace());
     }
 
     #[test]

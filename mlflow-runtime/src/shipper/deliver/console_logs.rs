@@ -72,7 +72,7 @@ impl Delivery {
     }
 
     /// Uploads the run's console log before the run's end is sent, so that the log is complete for whoever
-    /// sees the run ended. If the upload fails, or takes longer than [`FINAL_UPLOAD_TIMEOUT`], the end is
+    /// sees the run ended, but for a last word that output on its way may still make a secret. If the upload fails, or takes longer than [`FINAL_UPLOAD_TIMEOUT`], the end is
     /// sent without it.
     pub(in crate::shipper) async fn deliver_last_lines(
         &mut self,
@@ -88,9 +88,13 @@ impl Delivery {
         }
         // A testing fake has no tokio runtime, hence no timers; its store never makes the upload wait.
         let sent = if tokio::runtime::Handle::try_current().is_ok() {
-            tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(reader, index, true)).await
+            tokio::time::timeout(
+                FINAL_UPLOAD_TIMEOUT,
+                self.send_console(reader, index, false),
+            )
+            .await
         } else {
-            Ok(self.send_console(reader, index, true).await)
+            Ok(self.send_console(reader, index, false).await)
         };
         if let Ok(Err(Obstacle::Halt(halt))) = sent {
             reader.consoles.record_failure(&halt);

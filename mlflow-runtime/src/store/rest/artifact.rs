@@ -101,7 +101,7 @@ async fn put_in_own_bucket(
     }
     let upload = object_storage::Upload {
         request: object_storage::Request {
-            client: http.bucket_client()?,
+            client: http.client_of(true, false)?,
             timeout: http.timeout(),
             artifact_uri: &run.artifact_uri,
             path,
@@ -226,7 +226,7 @@ async fn delete_in_own_bucket(
         return Err(undeletable_error(run));
     }
     let request = object_storage::Request {
-        client: http.bucket_client()?,
+        client: http.client_of(true, false)?,
         timeout: http.timeout(),
         artifact_uri: &run.artifact_uri,
         path,

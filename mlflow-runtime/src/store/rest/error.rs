@@ -249,7 +249,8 @@ pub(super) fn classify_response(
         // An authenticating proxy in front of the server answers in HTML, and refuses everything; the server
         // itself refuses only this run.
         403 => {
-            let this_only = is_json || words.contains("Permission denied");
+            let is_of_gateway = code.is_empty() && login.is_some_and(|login| login.is_signature);
+            let this_only = !is_of_gateway && (is_json || words.contains("Permission denied"));
             let told = match described {
                 Some((login, remedy)) => format!(
                     "{reason}. The server does not permit this to {login}: check the permissions of the experiment. If \

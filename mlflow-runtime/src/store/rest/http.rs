@@ -27,7 +27,7 @@ use super::error::{self, Cause, RequestError, Route};
 use super::login::{CurrentLogin, Generation, SentLogin, check_header_value};
 use super::server_info::ServerInfo;
 #[cfg(feature = "aws-sigv4")]
-use super::signature::{self, RequestSigner};
+use super::signature::RequestSigner;
 use super::{Credentials, RestOptions, StoreError, clock, redirects, time_limit, tls};
 use crate::config::multipart::MultipartUploads;
 use crate::config::request_headers::RequestHeaders;
@@ -79,8 +79,9 @@ pub(super) struct HttpClient {
     timeout: Duration,
     connect_timeout: Duration,
     ca_bundle: Option<PathBuf>,
-    /// Client of buckets, created at the first upload to one.
-    bucket_client: OnceCell<Client>,
+    /// Clients of other servers than the tracking server, created when they are needed: for plain and for encrypted connections,
+    /// each through the proxy and directly.
+    other_clients: [[OnceCell<Client>; 2]; 2],
     is_bucket_unavailable: Cell<bool>,
     multipart: MultipartUploads,
     /// Directory below which a server on another machine may have artifacts written.
@@ -146,7 +147,7 @@ impl HttpClient {
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,
             ca_bundle: options.ca_bundle,
-            bucket_client: OnceCell::new(),
+            other_clients: Default::default(),
             is_bucket_unavailable: Cell::new(false),
             multipart: options.multipart,
             local_artifacts_dir: options.local_artifacts_dir,
@@ -378,16 +379,29 @@ impl HttpClient {
         self.send(asked, repeat, build).await
     }
 
-    /// Returns a client for buckets, which sends nothing but what the request holds: neither credentials nor the certificate
-    /// of this client. The client trusts the system's certificates and those that are configured for the tracking server.
-    pub(super) fn bucket_client(&self) -> Result<&Client, StoreError> {
-        self.bucket_client.get_or_try_init(|| {
-            let tls = tls::build_bucket_config(self.ca_bundle.as_deref())?;
-            build_client(client_builder(
-                tls,
-                self.connect_timeout,
-                redirect::Policy::none(),
-            ))
+    /// Returns a client for the bucket at a URL; see [`client_of`](Self::client_of).
+    pub(super) fn bucket_client(&self, bucket: &Url) -> Result<&Client, StoreError> {
+        self.client_of(bucket.scheme() == "https", is_loopback(bucket))
+    }
+
+    /// Returns a client that sends nothing but what the request holds: neither credentials nor the certificate of this client. The
+    /// client trusts the system's certificates and those that are configured for the tracking server, which have to be there only
+    /// if the connection `is_encrypted`. What is `direct` goes through no proxy.
+    pub(super) fn client_of(
+        &self,
+        is_encrypted: bool,
+        direct: bool,
+    ) -> Result<&Client, StoreError> {
+        let [plain, encrypted] = &self.other_clients;
+        let [by_proxy, directly] = if is_encrypted { encrypted } else { plain };
+        let cell = if direct { directly } else { by_proxy };
+        cell.get_or_try_init(|| {
+            let tls = match tls::build_bucket_config(self.ca_bundle.as_deref()) {
+                Err(_) if !is_encrypted => tls::build_plain_config(),
+                built => built,
+            }?;
+            let builder = client_builder(tls, self.connect_timeout, redirect::Policy::none());
+            build_client(if direct { builder.no_proxy() } else { builder })
         })
     }
 
@@ -549,7 +563,14 @@ impl HttpClient {
         digest: Option<Digest>,
     ) -> Result<RequestBuilder, StoreError> {
         match &self.signer {
-            Some(signer) => signer.sign(request, self.bucket_client()?, digest).await,
+            Some(signer) => {
+                // The keys of a container or instance come from an address of its own machine.
+                let client = match signer.asks_other_machine() {
+                    true => self.client_of(true, false),
+                    false => self.client_of(false, true),
+                };
+                signer.sign(request, client?, digest).await
+            }
             None => Ok(request),
         }
     }
@@ -570,7 +591,8 @@ impl HttpClient {
         let generation = self.login.generation();
         let mut noted = self.noted_login.borrow_mut();
         let login = match &*noted {
-            Some((of, login)) if *of == generation => Arc::clone(login),
+            // The token of a session changes by itself.
+            Some((of, login)) if *of == generation && !self.is_signed() => Arc::clone(login),
             _ => {
                 let login = Arc::new(self.describe_login());
                 *noted = Some((generation, Arc::clone(&login)));
@@ -599,8 +621,8 @@ impl HttpClient {
             login.description = Some(header.to_owned());
         }
         #[cfg(feature = "aws-sigv4")]
-        if self.signer.is_some() {
-            login.description = Some(signature::DESCRIPTION.to_owned());
+        if let Some(signer) = &self.signer {
+            login = signer.describe();
         }
         login
     }

@@ -59,6 +59,8 @@ pub(super) struct SentLogin {
     pub(super) description: Option<String>,
     /// True if new ones are picked up while the program runs.
     may_change: bool,
+    /// True for a signature in place of credentials. A gateway checks it, and refuses everything.
+    pub(super) is_signature: bool,
     /// Passwords, tokens and values of headers, which the server's words may repeat.
     secrets: Vec<Secret<String>>,
 }
@@ -75,6 +77,17 @@ impl SentLogin {
         { secrets.iter() }.fold(words, |words, secret| {
             words.replace(secret.as_str(), REDACTED)
         })
+    }
+
+    /// Returns the description of a signature, with the token of the session that stands beside it.
+    #[cfg(feature = "aws-sigv4")]
+    pub(super) fn of_signature(description: &str, session: Option<String>) -> Self {
+        Self {
+            description: Some(description.to_owned()),
+            may_change: false,
+            is_signature: true,
+            secrets: session.into_iter().map(Secret::new).collect(),
+        }
     }
 
     /// Returns what to do, worded as the end of a sentence.
@@ -198,6 +211,7 @@ impl CurrentLogin {
         SentLogin {
             description,
             may_change: may_change.unwrap_or(false),
+            is_signature: false,
             secrets: own.into_iter().chain(others).map(Secret::new).collect(),
         }
     }

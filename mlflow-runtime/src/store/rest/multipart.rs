@@ -191,7 +191,7 @@ impl Target<'_> {
             );
         };
         self.http.warn_if_bucket_is_exposed(&url);
-        let client = self.http.bucket_client()?;
+        let client = self.http.bucket_client(&url)?;
         let request = |url| client.put(url).headers(headers.clone());
         let sent = upload::send_following_redirects(
             self.http,

@@ -30,7 +30,8 @@ pub(in crate::store) fn open(
     options.has_own_login = uri.login().is_some();
     options.login = Some(uri.login().unwrap_or(&settings.server.login).clone());
     options.headers = settings.server.headers.clone();
-    options.aws_sigv4 = settings.server.aws_sigv4;
+    // A tracking URI with a login of its own, such as that of Databricks, is no gateway of AWS.
+    options.aws_sigv4 = settings.server.aws_sigv4 && uri.login().is_none();
     options.workspace.clone_from(&settings.server.workspace);
     options.timeout = settings.request_timeout;
     options.connect_timeout = options.connect_timeout.min(settings.request_timeout);

@@ -96,7 +96,7 @@ pub(super) async fn upload_to_bucket(
     let by_name = content_type::header(path);
     headers.entry(CONTENT_TYPE).or_insert(by_name);
     http.warn_if_bucket_is_exposed(&url);
-    let client = http.bucket_client()?;
+    let client = http.bucket_client(&url)?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
     let sent =

@@ -10,6 +10,7 @@
 //! container or of an instance. Keys that expire are renewed by it. The service is the one that MLflow's own client signs for
 //! (`mlflow/utils/rest_utils.py`).
 
+use std::cell::{Cell, RefCell};
 use std::env;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use ring::digest::{self, Digest, SHA256};
 
 use super::StoreError;
-use super::login::check_header_value;
+use super::login::{SentLogin, check_header_value};
 use crate::store::object_storage::{Connector, visible_reason};
 
 /// Service for which requests are signed.
@@ -39,7 +40,7 @@ const KEY_RETRIES: RetryConfig = RetryConfig {
 };
 
 /// Words for what signed requests carry, in the text of an error.
-pub(super) const DESCRIPTION: &str =
+const DESCRIPTION: &str =
     "the signature with AWS keys (MLFLOW_TRACKING_AWS_SIGV4, or Config::aws_sigv4)";
 
 /// Signer of the requests to one server.
@@ -51,6 +52,10 @@ pub(super) struct RequestSigner {
     timeout: Duration,
     /// Source of the keys, opened at the first request.
     credentials: OnceCell<AwsCredentialProvider>,
+    /// Token of the session of the last signature.
+    session: RefCell<Option<String>>,
+    /// True once there were keys.
+    had_keys: Cell<bool>,
 }
 
 impl RequestSigner {
@@ -65,7 +70,8 @@ impl RequestSigner {
             (!region.is_empty()).then_some(region)
         });
         let of_host = || region_of(server.host_str()?).map(str::to_owned);
-        let region = named.or_else(of_host).ok_or_else(|| {
+        // The machine may be in another region than the gateway.
+        let region = of_host().or(named).ok_or_else(|| {
             blocked("no region is known: set AWS_REGION to the one of the API Gateway, such as eu-central-1")
         })?;
         check_header_value("AWS_REGION", &region)?;
@@ -74,7 +80,20 @@ impl RequestSigner {
             region,
             timeout,
             credentials: OnceCell::new(),
+            session: RefCell::default(),
+            had_keys: Cell::new(false),
         })
+    }
+
+    /// Returns true if the keys come from a service of AWS, which is asked over a network, and not from this machine.
+    pub(super) fn asks_other_machine(&self) -> bool {
+        env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_some()
+    }
+
+    /// Returns what requests carry, for the text of an error.
+    pub(super) fn describe(&self) -> SentLogin {
+        let session = self.session.borrow().clone();
+        SentLogin::of_signature(DESCRIPTION, session)
     }
 
     /// Returns the request with a signature. `digest` is the one of a body that is read while it is sent. `client` asks for
@@ -99,13 +118,19 @@ impl RequestSigner {
         }
         let body = { request.body() }.and_then(reqwest::Body::as_bytes);
         let digest = digest.unwrap_or_else(|| digest::digest(&SHA256, body.unwrap_or_default()));
-        let credentials = self
-            .credentials
-            .get_or_try_init(|| open_credentials(client));
-        let credentials = credentials.map_err(|error| no_keys(&visible_reason(&error)))?;
-        let asked = tokio::time::timeout(self.timeout, credentials.get_credential()).await;
-        let key = asked.map_err(|_| no_keys("no answer in time"))?;
-        let key = key.map_err(|error| no_keys(&visible_reason(&error)))?;
+        let no_keys = |reason: &str| no_keys(reason, self.had_keys.get());
+        let credentials = {
+            self.credentials
+                .get_or_try_init(|| self.open_credentials(client))
+        }
+        .map_err(|error| no_keys(&visible_reason(&error)))?;
+        // A small request waits less.
+        let timeout = { request.timeout() }.map_or(self.timeout, |most| self.timeout.min(*most));
+        let key = { tokio::time::timeout(timeout, credentials.get_credential()).await }
+            .map_err(|_| no_keys("no answer in time"))?
+            .map_err(|error| no_keys(&visible_reason(&error)))?;
+        self.had_keys.set(true);
+        self.session.replace(key.token.clone());
         // A signature with a text that no header can hold would be a panic of `object_store`.
         check_header_value("AWS_ACCESS_KEY_ID", &key.key_id)?;
         check_header_value(
@@ -129,17 +154,18 @@ impl RequestSigner {
         *request.headers_mut() = headers;
         Ok(RequestBuilder::from_parts(sender, request))
     }
-}
 
-/// Returns the source of the keys. Nothing is asked yet.
-fn open_credentials(client: &Client) -> object_store::Result<AwsCredentialProvider> {
-    let storage = AmazonS3Builder::from_env()
-        // The keys are those of a storage, whose bucket nobody asks for.
-        .with_bucket_name("none")
-        .with_http_connector(Connector(client.clone()))
-        .with_retry(KEY_RETRIES)
-        .build()?;
-    Ok(storage.credentials().clone())
+    /// Returns the source of the keys. Nothing is asked yet.
+    fn open_credentials(&self, client: &Client) -> object_store::Result<AwsCredentialProvider> {
+        let storage = AmazonS3Builder::from_env()
+            // The keys are those of a storage, whose bucket nobody asks for.
+            .with_bucket_name("none")
+            .with_region(&self.region)
+            .with_http_connector(Connector(client.clone()))
+            .with_retry(KEY_RETRIES)
+            .build()?;
+        Ok(storage.credentials().clone())
+    }
 }
 
 /// Returns the region in the host name of an API Gateway, such as `a1b2c3.execute-api.eu-central-1.amazonaws.com`.
@@ -149,7 +175,14 @@ fn region_of(host: &str) -> Option<&str> {
     domain.starts_with("amazonaws.com").then_some(region)
 }
 
-fn no_keys(reason: &str) -> StoreError {
+/// Returns the error for missing keys. Once there were keys, they come again.
+fn no_keys(reason: &str, had_keys: bool) -> StoreError {
+    if had_keys {
+        return StoreError::Unavailable {
+            reason: format!("the AWS keys cannot be renewed: {reason}").into(),
+            retry_after: None,
+        };
+    }
     blocked(&format!(
         "there are no keys ({reason}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for those of a profile, \
          `aws configure export-credentials --format env` prints them"

@@ -59,6 +59,17 @@ pub(super) fn build_tracking_config(
         .map_err(|error| unusable_certificate_error(path, &error).with_source(error))
 }
 
+/// Returns a configuration that trusts nobody, for connections without encryption.
+pub(super) fn build_plain_config() -> Result<ClientConfig, StoreError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| {
+            blocked_error(format!("TLS cannot be set up: {error}")).with_source(error)
+        })?;
+    let builder = builder.with_root_certificates(RootCertStore::empty());
+    Ok(builder.with_no_client_auth())
+}
+
 /// Returns the configuration for buckets, which trusts the system's certificates and those of `ca_bundle`.
 pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(ring::default_provider());

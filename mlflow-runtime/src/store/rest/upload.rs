@@ -112,31 +112,6 @@ impl<'a> UploadContent<'a> {
         }
     }
 
-    /// Returns the SHA-256 digest of the content. Other requests go on while a long content is read.
-    pub(super) async fn sha256(&self) -> Result<Digest, StoreError> {
-        let (source, mut remaining) = self.open()?;
-        let mut digest = digest::Context::new(&SHA256);
-        match source {
-            UploadSource::Memory(bytes) => digest.update(&bytes),
-            UploadSource::File(mut file) => {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                while remaining > 0 {
-                    let length = usize::try_from(remaining)
-                        .unwrap_or(CHUNK_BYTES)
-                        .min(CHUNK_BYTES);
-                    let read = file.read_exact(&mut chunk[..length]);
-                    read.map_err(|error| StoreError::Rejected {
-                        reason: format!("cannot read the artifact: {error}").into(),
-                    })?;
-                    digest.update(&chunk[..length]);
-                    remaining -= length as u64;
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-        Ok(digest.finish())
-    }
-
     /// Returns the length of the content in bytes.
     pub(super) fn length(&self) -> Result<u64, StoreError> {
         self.open().map(|(_, length)| length)
@@ -219,16 +194,16 @@ impl Upload<'_> {
         sent: &Arc<AtomicU64>,
     ) -> Result<Response, SendError> {
         let (asked, timeout) = (self.asked, self.http.timeout());
+        let (mut source, length) = self.content.open().map_err(SendError::Failed)?;
         let is_signed = self.receiver == Receiver::TrackingServer && self.http.is_signed();
         let request = match is_signed {
             true => {
-                let digest = self.content.sha256().await.map_err(SendError::Failed)?;
+                let digest = source.sha256(length).await.map_err(SendError::Failed)?;
                 self.http.sign(request, Some(digest)).await
             }
             false => Ok(request),
         }
         .map_err(SendError::Failed)?;
-        let (source, length) = self.content.open().map_err(SendError::Failed)?;
         let body = UploadBody {
             source,
             remaining: length,
@@ -275,6 +250,38 @@ impl Upload<'_> {
 enum UploadSource {
     Memory(Bytes),
     File(File),
+}
+
+impl UploadSource {
+    /// Returns the SHA-256 digest of the next `length` bytes, which stay to be read: those that are sent, although the file may
+    /// grow meanwhile. Other requests go on while a long content is read.
+    async fn sha256(&mut self, length: u64) -> Result<Digest, StoreError> {
+        let mut digest = digest::Context::new(&SHA256);
+        match self {
+            Self::Memory(bytes) => digest.update(bytes),
+            Self::File(file) => {
+                let unread = |error: io::Error| StoreError::Unavailable {
+                    reason: format!("cannot read the artifact: {error}").into(),
+                    retry_after: None,
+                };
+                let start = file.stream_position().map_err(unread)?;
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let mut remaining = length;
+                while remaining > 0 {
+                    let part = usize::try_from(remaining)
+                        .unwrap_or(CHUNK_BYTES)
+                        .min(CHUNK_BYTES);
+                    let part = chunk.get_mut(..part).unwrap_or_default();
+                    file.read_exact(part).map_err(unread)?;
+                    digest.update(part);
+                    remaining -= part.len() as u64;
+                    tokio::task::yield_now().await;
+                }
+                file.seek(SeekFrom::Start(start)).map_err(unread)?;
+            }
+        }
+        Ok(digest.finish())
+    }
 }
 
 /// Body of known length, read while it is sent.

@@ -248,7 +248,7 @@ async fn read_from_bucket(
         return Err(presigned::blocked_error(run, why).into());
     };
     api.http.warn_if_bucket_is_exposed(&url);
-    let client = api.http.bucket_client()?;
+    let client = api.http.bucket_client(&url)?;
     let timeout = api.http.timeout();
     let mut redirects = 0;
     let response = loop {
