@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Pages that people read on the repository's site.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let folders = ["", "docs", "docs/testing", "fuzz"];
+    let folders = ["", "docs", "docs/testing", "fuzz", "adapters/burn"];
     let mut pages: Vec<_> = { folders.iter() }
         .flat_map(|folder| fs::read_dir(root.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
