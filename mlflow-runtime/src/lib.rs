@@ -290,4 +290,5 @@ pub fn set_experiment(name: impl Into<String>) {
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/login.md")]
 #[doc = include_str!("../../docs/production.md")]
+#[doc = include_str!("../../docs/threads-tasks-ranks.md")]
 struct Readme;
