@@ -288,6 +288,10 @@ pub fn set_experiment(name: impl Into<String>) {
 /// The code blocks of the README, which are compiled as the tests of this item.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/attribute.md")]
+#[doc = include_str!("../../docs/coming-from-python.md")]
+#[doc = include_str!("../../docs/concepts.md")]
+#[doc = include_str!("../../docs/five-minutes.md")]
 #[doc = include_str!("../../docs/login.md")]
 #[doc = include_str!("../../docs/production.md")]
 #[doc = include_str!("../../docs/threads-tasks-ranks.md")]
