@@ -295,4 +295,7 @@ pub fn set_experiment(name: impl Into<String>) {
 #[doc = include_str!("../../docs/login.md")]
 #[doc = include_str!("../../docs/production.md")]
 #[doc = include_str!("../../docs/threads-tasks-ranks.md")]
+#[doc = include_str!("../../docs/offline.md")]
+#[doc = include_str!("../../docs/services.md")]
+#[cfg_attr(feature = "tracing", doc = include_str!("../../docs/tracing.md"))]
 struct Readme;

@@ -52,6 +52,7 @@ mod postgres_store;
 mod power_loss;
 mod presigned_uploads;
 mod provenance;
+mod quoted_texts;
 mod ranks;
 mod recover;
 mod rest_faults;
