@@ -1,12 +1,19 @@
-//! The pages beside the code: each link leads to a file that is there, and to a heading in it.
+//! The pages beside the code: each link leads to a file that is there, and to a heading in it. Each page of the guide is
+//! found from the README, and the pages that list names list all of them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::mlflow::python;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// Pages that people read on the repository's site.
 fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let folders = ["", "docs", "docs/testing", "fuzz", "adapters/burn"];
     let mut pages: Vec<_> = { folders.iter() }
         .flat_map(|folder| fs::read_dir(root.join(folder)).unwrap())
@@ -90,4 +97,99 @@ fn every_link_of_a_page_leads_somewhere() {
     }
     assert!(count >= 50, "only {count} links were found");
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+/// Returns the pages that are found from the README by links, the README included.
+fn reachable_pages() -> BTreeSet<PathBuf> {
+    let mut reached = BTreeSet::new();
+    let mut to_read = vec![root().join("README.md")];
+    while let Some(page) = to_read.pop() {
+        let page = page.canonicalize().unwrap();
+        let is_page = page.extension().is_some_and(|extension| extension == "md");
+        if !is_page || !reached.insert(page.clone()) {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        let files = links(&text).into_iter().filter_map(|link| {
+            let file = link.split('#').next().unwrap_or_default();
+            Some(page.parent()?.join(file)).filter(|file| file.is_file())
+        });
+        to_read.extend(files);
+    }
+    reached
+}
+
+#[test]
+fn every_page_of_the_guide_is_found_from_the_readme_and_listed_in_the_index() {
+    let docs = root().join("docs").canonicalize().unwrap();
+    let reachable = reachable_pages();
+    let index = fs::read_to_string(docs.join("README.md")).unwrap();
+    let listed: BTreeSet<_> = links(&index).iter().map(|link| docs.join(link)).collect();
+    let mut pages: Vec<_> = pages()
+        .iter()
+        .map(|page| page.canonicalize().unwrap())
+        .collect();
+    pages.retain(|page| page.starts_with(&docs) && *page != docs.join("README.md"));
+    assert!(pages.len() >= 8, "{pages:?}");
+    let lost: Vec<_> = { pages.iter() }
+        .filter(|page| !reachable.contains(*page))
+        .collect();
+    assert!(lost.is_empty(), "no link leads from README.md to {lost:#?}");
+    let unlisted: Vec<_> = { pages.iter() }
+        .filter(|page| !listed.contains(*page))
+        .collect();
+    assert!(
+        unlisted.is_empty(),
+        "docs/README.md does not list {unlisted:#?}"
+    );
+}
+
+/// Returns the names in backticks.
+// Input:  "valid arguments are `name`, `crate`"
+// Output: `name`, `crate`
+fn names_in_backticks(line: &str) -> BTreeSet<String> {
+    { line.split('`').skip(1).step_by(2) }
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The macro's own error message lists its arguments; the tests of `mlflow-macros` hold the message.
+#[test]
+fn every_argument_of_the_attributes_has_a_heading() {
+    let page = fs::read_to_string(root().join("docs/attribute.md")).unwrap();
+    for messages in ["arguments.stderr", "keys.stderr"] {
+        let path = root().join("mlflow-macros/ui").join(messages);
+        let messages = fs::read_to_string(path).unwrap();
+        let line = messages
+            .lines()
+            .find(|line| line.contains("valid arguments are"));
+        let arguments = names_in_backticks(line.unwrap());
+        assert!(arguments.len() >= 2, "{line:?}");
+        for argument in arguments {
+            let headings = ["##", "###"].map(|level| format!("{level} `{argument}`"));
+            let is_there = prose(&page).any(|line| headings.iter().any(|heading| line == heading));
+            assert!(is_there, "docs/attribute.md has no heading `{argument}`");
+        }
+    }
+}
+
+#[test]
+fn every_public_name_of_pythons_mlflow_has_an_equivalent_or_a_reason() {
+    let page = fs::read_to_string(root().join("docs/coming-from-python.md")).unwrap();
+    // Only code counts: many of the names are words of English, too.
+    let code: BTreeSet<_> = page.lines().flat_map(names_in_backticks).collect();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let words: BTreeSet<_> = { code.iter() }
+        .flat_map(|code| code.split(|c| !is_name(c)))
+        .collect();
+    let printed = python("import mlflow; print(*mlflow.__all__)", &[]);
+    let names: Vec<_> = printed.split_whitespace().collect();
+    assert!(names.len() > 100, "{printed}");
+    let missing: Vec<_> = { names.iter() }
+        .filter(|name| !words.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "coming-from-python.md does not say anything of {missing:?}"
+    );
 }
