@@ -11,9 +11,9 @@
 //! diverges is an `Err`, and its run is `FAILED`. At the end of a search, a query finds the best trial, and its hyperparameters
 //! become tags of the parent run.
 //!
-//! With the default of 30 trials, ten of which are random, neither search is the better one: the optimizer found the smaller error
-//! for 5 of the seeds 7 to 16. With `--trials 100 --repeats 5` it did so for 4 of 5 seeds, by about 0.002, and fewer of its
-//! trials were pruned. The figures change a little from call to call, as the threads end their trials in another order.
+//! With the default of 30 trials, ten of which are random, neither search is better: the optimizer found the smaller error for 5
+//! of the seeds 7 to 16. With `--trials 100 --repeats 5` it did so for 4 of 5 seeds, by about 0.002, and fewer of its trials were
+//! pruned. The figures change a little from call to call, as the threads end their trials in another order.
 
 use std::cmp::Ordering;
 use std::error::Error;

@@ -5,8 +5,8 @@
 //! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! The sweep is a parent run, and each fit is a child run, with the data that it used as its inputs. Set `MLFLOW_TRACKING_URI=http://…` to log to a
-//! tracking server instead.
+//! The sweep is a parent run, and each fit is a child run, with the data that it used as its inputs. Set
+//! `MLFLOW_TRACKING_URI=http://…` to log to a tracking server instead.
 
 use std::error::Error;
 use std::fmt::Write as _;
