@@ -23,7 +23,7 @@
 //! | kind | key | value |
 //! |---|---|---|
 //! | metric | `cost`, `best_cost` | cost of the param after the iteration, and the least one so far |
-//! | metric | `cost_count`, `gradient_count`, … | argmin's counts of evaluations so far, if the state has `counting(true)`: argmin does not count by default |
+//! | metric | `cost_count`, `gradient_count`, … | argmin's counts of evaluations so far, if the state has `counting(true)` |
 //! | metric | `gamma`, `t`, `time`, … | each number of the values that a solver reports after an iteration; texts are left out |
 //! | param | `solver` | name of the solver |
 //! | param | `max_iters`, `target_cost` | limits of the executor, if they are set |
@@ -33,7 +33,7 @@
 //! | artifact | `best_param.json` | best param, with [`MlflowObserver::with_best_param`] |
 //!
 //! The step of a metric is the number of iterations that are done: step 0 is the start, which is argmin's iteration 0 before it
-//! has run. A cost that argmin does not know is infinite, and is not logged.
+//! has run. A cost that argmin does not know is infinite, and is not logged. By default, argmin does not count evaluations.
 //!
 //! The version of this crate has the minor number of the argmin for which it is made: `mlflow-argmin` 0.11 is for argmin 0.11.
 

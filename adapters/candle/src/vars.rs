@@ -16,8 +16,9 @@ use crate::warning::warn_once;
 /// Name of the file with the variables.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
 
-/// Stores the variables as the checkpoint of a step of the current run: `checkpoints/step-100.safetensors`. When the call returns,
-/// they are copied, and the training may change them. [`load_checkpoint`](crate::load_checkpoint) reads the newest one back.
+/// Stores the variables as the checkpoint of a step of the current run: `checkpoints/step-100.safetensors`. When the call
+/// returns, they are copied, and the training may change them. [`load_checkpoint`](crate::load_checkpoint) reads the newest one
+/// back.
 ///
 /// [`mlflow::keep_checkpoints`] bounds the number of checkpoints that are kept. Variables that cannot be written are not logged,
 /// with one line.
@@ -47,10 +48,7 @@ pub fn log_checkpoint(var_map: &VarMap, step: impl Step) {
     if let Some(run) = Run::current() {
         match write(var_map) {
             Ok(folder) => run.log_checkpoint(folder.path().join(FILE_NAME), step),
-            Err(error) => warn_once(format_args!(
-                "the checkpoint of the step {} is not logged: {error}",
-                step.as_step()
-            )),
+            Err(error) => warn_once(format_args!("a checkpoint is not logged: {error}")),
         }
     }
 }

@@ -28,7 +28,7 @@
 //!
 //! The params of the algorithm are params of the run. For that they have to be `Serialize`: turn on the feature `serde` of the
 //! crate of the algorithm, such as `linfa-elasticnet`. The tag `linfa.model` has the name of the fitted model's type. The scores
-//! are metrics, those of the training data in front of `train/` and those of the validation data in front of `valid/`:
+//! are metrics, with `train/` in front of those of the training data, and `valid/` in front of those of the validation data:
 //!
 //! | targets | scores |
 //! |---|---|

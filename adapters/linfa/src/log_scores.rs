@@ -13,7 +13,7 @@ use ndarray::{ArrayView, Axis, Dimension};
 use crate::scores::{Scores, Target};
 use crate::warning::warn_once;
 
-/// Logs the scores of a fitted model on a dataset to the current run, in front of `{data}/`: `test/r2`. Meant for test data, and
+/// Logs the scores of a fitted model on a dataset to the current run, with `{data}/` in front: `test/r2`. Meant for test data, and
 /// for models whose params cannot be logged by [`FitAndLog`](crate::FitAndLog). Without a run, nothing is computed.
 ///
 /// ```
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// Logs scores in front of `{data}/`, or the reason why there are none.
+/// Logs scores with `{data}/` in front, or the reason why there are none.
 pub(crate) fn log_scores_to(
     run: &Run,
     data: &str,
