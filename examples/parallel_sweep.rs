@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Parser;
 use linfa::prelude::*;
 use linfa_elasticnet::ElasticNet;
+use mlflow::blocking::Client;
 use mlflow::{Goal, Run, tracked};
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
@@ -142,6 +143,10 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // The query sees what has arrived.
     mlflow::flush(Duration::from_secs(60));
     if let Some(best) = mlflow::best_run("parallel-sweep", "rmse_mean", Goal::Minimize)? {
+        // In the list of runs, the sweep names its best trial.
+        if let Some(sweep) = best.parent_run_id() {
+            Client::new().set_tag(sweep, "best", &best.name)?;
+        }
         println!(
             "best: {}, alpha {}, l1_ratio {}, mean error {:.4}",
             best.name,
