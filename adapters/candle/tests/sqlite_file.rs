@@ -24,6 +24,8 @@ fn vars(value: f64) -> Result<VarMap> {
 #[test]
 fn variables_come_back_from_a_sqlite_file() -> Result<()> {
     let folder = tempfile::tempdir()?;
+    // The artifacts of a SQLite file are stored in the working directory.
+    std::env::set_current_dir(folder.path())?;
     let file = folder.path().join("mlflow.db");
     let config = Config::new()
         .tracking_uri(format!("sqlite:///{}", file.display()))
