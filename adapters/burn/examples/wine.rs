@@ -5,136 +5,62 @@
 //! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! The config is the params of the run. Burn stops by itself when the wines that it has not seen are judged no better for five
-//! epochs.
+//! Each field of the config is a param of the run. Burn stops by itself when the wines that it has not seen are judged no better for five
+//! epochs. The error over the wines that are kept for the end is the metric `test/unseen/Loss`.
+
+mod wine_network;
 
 use std::error::Error;
-use std::sync::Arc;
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
-use burn::data::dataset::InMemDataset;
-use burn::module::Module;
-use burn::nn::loss::{MseLoss, Reduction};
-use burn::nn::{Linear, LinearConfig};
+use burn::config::Config;
 use burn::optim::AdamConfig;
 use burn::optim::lr_scheduler::constant::ConstantLr;
-use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use burn::train::metric::LossMetric;
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{
-    InferenceStep, Learner, MetricEarlyStoppingStrategy, RegressionOutput, StoppingCondition,
-    SupervisedTraining, TrainOutput, TrainStep,
+    EvaluatorBuilder, Learner, MetricEarlyStoppingStrategy, StoppingCondition, SupervisedTraining,
 };
 use mlflow_burn::TrackWithMlflow as _;
 
-const MEASUREMENTS: usize = 11;
+use wine_network::{Network, Wine, loader, wines};
 
-#[derive(serde::Serialize)]
-struct Config {
+/// Settings of the training.
+#[derive(Config, Debug)]
+struct TrainingConfig {
+    optimizer: AdamConfig,
+    #[config(default = 16)]
     hidden: usize,
+    #[config(default = 0.01)]
     learning_rate: f64,
+    #[config(default = 64)]
     batch_size: usize,
+    #[config(default = 60)]
     max_epochs: usize,
+    #[config(default = 7)]
     seed: u64,
-}
-
-/// Wine with its measurements, scaled to mean 0 and deviation 1, and the score that tasters gave.
-#[derive(Clone, Debug)]
-struct Wine {
-    measurements: [f32; MEASUREMENTS],
-    score: f32,
-}
-
-#[derive(Clone, Debug)]
-struct WineBatch {
-    measurements: Tensor<2>,
-    scores: Tensor<2>,
-}
-
-struct WineBatcher;
-
-impl Batcher<Wine, WineBatch> for WineBatcher {
-    fn batch(&self, wines: Vec<Wine>, device: &Device) -> WineBatch {
-        let measurements: Vec<f32> = wines.iter().flat_map(|wine| wine.measurements).collect();
-        let scores: Vec<f32> = wines.iter().map(|wine| wine.score).collect();
-        WineBatch {
-            measurements: Tensor::from_data(
-                TensorData::new(measurements, [wines.len(), MEASUREMENTS]),
-                device,
-            ),
-            scores: Tensor::from_data(TensorData::new(scores, [wines.len(), 1]), device),
-        }
-    }
-}
-
-#[derive(Module, Debug)]
-struct Network {
-    hidden: Linear,
-    output: Linear,
-}
-
-impl Network {
-    fn new(hidden: usize, device: &Device) -> Self {
-        Self {
-            hidden: LinearConfig::new(MEASUREMENTS, hidden).init(device),
-            output: LinearConfig::new(hidden, 1).init(device),
-        }
-    }
-
-    fn judge(&self, batch: WineBatch) -> RegressionOutput {
-        let output = self
-            .output
-            .forward(relu(self.hidden.forward(batch.measurements)));
-        let loss = MseLoss::new().forward(output.clone(), batch.scores.clone(), Reduction::Mean);
-        RegressionOutput::new(loss, output, batch.scores)
-    }
-}
-
-impl TrainStep for Network {
-    type Input = WineBatch;
-    type Output = RegressionOutput;
-
-    fn step(&self, batch: WineBatch) -> TrainOutput<RegressionOutput> {
-        let judged = self.judge(batch);
-        TrainOutput::new(self, judged.loss.backward(), judged)
-    }
-}
-
-impl InferenceStep for Network {
-    type Input = WineBatch;
-    type Output = RegressionOutput;
-
-    fn step(&self, batch: WineBatch) -> RegressionOutput {
-        self.judge(batch)
-    }
-}
-
-fn loader(wines: &[Wine], config: &Config) -> Arc<dyn DataLoader<WineBatch>> {
-    DataLoaderBuilder::new(WineBatcher)
-        .batch_size(config.batch_size)
-        .shuffle(config.seed)
-        .build(InMemDataset::new(wines.to_vec()))
 }
 
 /// Learns to predict the score that tasters gave to a red wine from eleven measurements.
 #[mlflow::tracked(
     experiment = "burn-wine",
     run_name = "hidden={config.hidden}",
-    skip(wines)
+    skip(config, wines)
 )]
-fn train(config: &Config, wines: &[Wine]) -> Result<(), Box<dyn Error>> {
+fn train(config: &TrainingConfig, wines: &[Wine]) -> Result<(), Box<dyn Error>> {
+    mlflow::log_params(config);
     let device = Device::flex().autodiff();
     device.seed(config.seed);
-    let (training, test) = wines.split_at(wines.len() * 3 / 4);
+    let (training, rest) = wines.split_at(wines.len() * 3 / 5);
+    let (validation, unseen) = rest.split_at(rest.len() / 2);
+    let batches = |wines| loader(wines, config.batch_size);
     let learner = Learner::new(
         Network::new(config.hidden, &device),
-        AdamConfig::new().init(),
+        config.optimizer.init(),
         ConstantLr::new(config.learning_rate),
     );
     let folder = std::env::temp_dir().join("mlflow-burn-wine");
-    let result = SupervisedTraining::new(folder, loader(training, config), loader(test, config))
+    let trained = SupervisedTraining::new(&folder, batches(training), batches(validation))
         .metric_train_numeric(LossMetric::new())
         .metric_valid_numeric(LossMetric::new())
         .early_stopping(MetricEarlyStoppingStrategy::new(
@@ -148,39 +74,21 @@ fn train(config: &Config, wines: &[Wine]) -> Result<(), Box<dyn Error>> {
         .with_application_logger(None)
         .track_with_mlflow()
         .launch(learner);
-    match result.error {
+    if let Some(error) = trained.error {
+        return Err(error.to_string().into());
+    }
+    let tested = EvaluatorBuilder::new(&folder)
+        .metric_numeric(LossMetric::new())
+        .with_application_logger(None)
+        .track_with_mlflow()
+        .build(trained.model)
+        .eval("unseen", batches(unseen));
+    match tested.error {
         Some(error) => Err(error.to_string().into()),
         None => Ok(()),
     }
 }
 
-/// Returns the red wines of the wine-quality data.
-fn wines() -> Vec<Wine> {
-    let data = linfa_datasets::winequality();
-    let records = data.records();
-    let mean = records
-        .mean_axis(ndarray::Axis(0))
-        .expect("there are wines");
-    let deviation = records.std_axis(ndarray::Axis(0), 0.0);
-    let wine = |(row, score): (ndarray::ArrayView1<'_, f64>, &usize)| Wine {
-        measurements: std::array::from_fn(|at| ((row[at] - mean[at]) / deviation[at]) as f32),
-        score: *score as f32,
-    };
-    records
-        .rows()
-        .into_iter()
-        .zip(data.targets())
-        .map(wine)
-        .collect()
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
-    let config = Config {
-        hidden: 16,
-        learning_rate: 0.01,
-        batch_size: 64,
-        max_epochs: 60,
-        seed: 7,
-    };
-    train(&config, &wines())
+    train(&TrainingConfig::new(AdamConfig::new()), &wines())
 }

@@ -17,6 +17,14 @@ pub(crate) struct EpochValue {
 }
 
 impl EpochValue {
+    /// Creates the value of an epoch that has ended.
+    pub(crate) fn of(value: f64) -> Self {
+        Self {
+            final_value: Some(value),
+            ..Self::default()
+        }
+    }
+
     /// Adds the entry of a batch, or the final one of the epoch.
     pub(crate) fn add(&mut self, entry: &NumericEntry) {
         let (value, count) = match entry {

@@ -1,73 +1,24 @@
 //! Trainings of Burn that are tracked: what the run holds, and that early stopping is undisturbed.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
-use burn::data::dataset::InMemDataset;
-use burn::module::{Module, Param};
 use burn::optim::SgdConfig;
 use burn::optim::lr_scheduler::constant::ConstantLr;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use burn::train::logger::{InMemoryMetricLogger, MetricLogger};
 use burn::train::metric::store::{Aggregate, Direction, EpochSummary, MetricsUpdate, Split};
-use burn::train::metric::{LearningRateMetric, LossMetric};
-use burn::train::metric::{MetricDefinition, NumericEntry};
-use burn::train::{
-    InferenceStep, Learner, MetricEarlyStoppingStrategy, RegressionOutput, StoppingCondition,
-    SupervisedTraining, TrainOutput, TrainStep,
-};
+use burn::train::metric::{LearningRateMetric, LossMetric, MetricDefinition, NumericEntry};
+use burn::train::{Learner, MetricEarlyStoppingStrategy, StoppingCondition, SupervisedTraining};
+use mlflow::RunStatus;
+use mlflow::blocking::Client;
+use mlflow::entities::RunUpdate;
 use mlflow::testing::fake;
-use mlflow_burn::{MlflowMetricLogger, TrackWithMlflow as _};
+use mlflow_burn::{MlflowMetricLogger, StopOnRequest, TrackWithMlflow as _};
 
-/// Number of batches of an epoch.
-const BATCHES: usize = 4;
-
-#[derive(Module, Debug)]
-struct Constant {
-    weight: Param<Tensor<2>>,
-}
-
-impl Constant {
-    fn distance(&self, target: Tensor<2>) -> RegressionOutput {
-        let output = self.weight.val();
-        let loss = output.clone().sub(target.clone()).powi_scalar(2).mean();
-        RegressionOutput::new(loss, output, target)
-    }
-}
-
-impl TrainStep for Constant {
-    type Input = Tensor<2>;
-    type Output = RegressionOutput;
-
-    fn step(&self, target: Tensor<2>) -> TrainOutput<RegressionOutput> {
-        let output = self.distance(target);
-        TrainOutput::new(self, output.loss.backward(), output)
-    }
-}
-
-impl InferenceStep for Constant {
-    type Input = Tensor<2>;
-    type Output = RegressionOutput;
-
-    fn step(&self, target: Tensor<2>) -> RegressionOutput {
-        self.distance(target)
-    }
-}
-
-struct Zeros;
-
-impl Batcher<(), Tensor<2>> for Zeros {
-    fn batch(&self, _items: Vec<()>, device: &Device) -> Tensor<2> {
-        Tensor::zeros([1, 2], device)
-    }
-}
-
-fn loader() -> Arc<dyn DataLoader<Tensor<2>>> {
-    DataLoaderBuilder::new(Zeros)
-        .batch_size(1)
-        .build(InMemDataset::new(vec![(); BATCHES]))
-}
+use crate::support::{
+    BATCHES, Constant, counting_loader, loader, process, process_folder, training,
+};
 
 /// Trains until the loss of unseen data has not become less for two epochs, at most 20 epochs. With the rate 0 it never does.
 fn launch(
@@ -76,13 +27,8 @@ fn launch(
 ) {
     let folder = tempfile::tempdir().expect("a folder");
     let device = Device::flex().autodiff();
-    let model = Constant {
-        weight: Param::from_tensor(Tensor::ones([1, 2], &device)),
-    };
-    let training = SupervisedTraining::new(folder.path(), loader(), loader())
+    let training = training(folder.path(), loader())
         .metric_train_numeric(LearningRateMetric::new())
-        .metric_train_numeric(LossMetric::new())
-        .metric_valid_numeric(LossMetric::new())
         .early_stopping(MetricEarlyStoppingStrategy::new(
             &LossMetric::new(),
             Aggregate::Mean,
@@ -90,9 +36,12 @@ fn launch(
             Split::Valid,
             StoppingCondition::NoImprovementSince { n_epochs: 2 },
         ))
-        .num_epochs(20)
-        .with_application_logger(None);
-    let learner = Learner::new(model, SgdConfig::new().init(), ConstantLr::new(rate));
+        .num_epochs(20);
+    let learner = Learner::new(
+        Constant::new(&device),
+        SgdConfig::new().init(),
+        ConstantLr::new(rate),
+    );
     let result = wire(training).launch(learner);
     assert!(result.error.is_none(), "{:?}", result.error);
 }
@@ -188,4 +137,141 @@ fn an_epoch_that_was_not_logged_has_no_entries_and_is_no_error() {
             .read_numeric("Loss", 3, &Split::Valid)
             .is_ok_and(|entries| entries.is_empty())
     );
+}
+
+/// Settings as Burn's users write them.
+#[derive(burn::config::Config, Debug)]
+struct Settings {
+    optimizer: SgdConfig,
+    #[config(default = 3)]
+    epochs: usize,
+    label: Option<String>,
+}
+
+#[test]
+fn each_field_of_a_config_of_burn_is_a_param() {
+    #[mlflow::tracked(skip(config))]
+    fn train(config: &Settings) {
+        mlflow::log_params(config);
+    }
+    let fake = fake();
+    train(&Settings::new(SgdConfig::new()));
+    let params = &fake.runs()[0].params;
+    assert_eq!(
+        params.get("epochs").map(String::as_str),
+        Some("3"),
+        "{params:?}"
+    );
+    let of_optimizer = |key: &String| key.starts_with("optimizer.");
+    assert!(params.keys().any(of_optimizer), "{params:?}");
+}
+
+#[test]
+fn a_training_that_is_stopped_has_the_reason_and_no_value_of_the_unfinished_epoch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    let interrupter = burn::train::Interrupter::new();
+    let stop = interrupter.clone();
+    let batches = counting_loader(move |batch| {
+        if batch == 2 * BATCHES + 2 {
+            stop.stop(Some("budget spent"));
+        }
+    });
+    let device = Device::flex().autodiff();
+    let result = training(folder.path(), batches)
+        .num_epochs(5)
+        .with_interrupter(interrupter)
+        .track_with_mlflow()
+        .launch(Learner::new(
+            Constant::new(&device),
+            SgdConfig::new().init(),
+            ConstantLr::new(0.1),
+        ));
+    assert!(result.interrupted.is_some());
+    drop(run);
+    fake.assert_tag("burn.stop_reason", "budget spent");
+    let metrics = &fake.runs()[0].metrics;
+    let steps = |key: &str| -> Vec<_> { metrics[key].iter().map(|point| point.step).collect() };
+    assert_eq!(steps("train/Loss"), [1, 2]);
+    assert_eq!(steps("valid/Loss"), [1, 2]);
+    assert_eq!(steps("train/iteration/Loss").len(), 2 * BATCHES + 2);
+}
+
+#[test]
+fn a_training_that_is_not_stopped_has_no_reason() {
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    launch(0.05, SupervisedTraining::track_with_mlflow);
+    drop(run);
+    assert!(!fake.runs()[0].tags.contains_key("burn.stop_reason"));
+}
+
+#[test]
+fn a_request_in_the_store_stops_the_training() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ended = process("training::stopped_process", folder.path(), folder.path()).status();
+    assert!(ended.expect("the program starts").success());
+}
+
+/// Trains in a process of its own, which the test above starts, without an end, until the training is stopped.
+#[test]
+#[ignore = "a process that another test starts"]
+fn stopped_process() {
+    let Some(folder) = process_folder() else {
+        return;
+    };
+    type Request = fn(&Client, &str);
+    let requests: [(Request, &str); 3] = [
+        (
+            |client, id| {
+                let set = client.set_tag(id, "burn.stop", "enough seen");
+                set.expect("the store answers");
+            },
+            "enough seen",
+        ),
+        (
+            |client, id| {
+                let update = RunUpdate::new().status(RunStatus::Killed);
+                client.update_run(id, update).expect("the store answers");
+            },
+            "the run was ended as KILLED",
+        ),
+        (
+            |client, id| client.delete_run(id).expect("the store answers"),
+            "the run was deleted",
+        ),
+    ];
+    let client = Client::new();
+    for (request, reason) in requests {
+        let run = mlflow::start_run().start();
+        let training = training(&folder, loader()).num_epochs(usize::MAX);
+        let interval = Duration::from_millis(20);
+        let stop = StopOnRequest::of_current_run(training.interrupter(), interval);
+        let learner = Learner::new(
+            Constant::new(&Device::flex().autodiff()),
+            SgdConfig::new().init(),
+            ConstantLr::new(0.0),
+        );
+        let run_id = wait_for_id(&run);
+        request(&client, &run_id);
+        let result = training.track_with_mlflow().launch(learner);
+        let stopped = result.interrupted.expect("it was stopped");
+        assert_eq!(stopped.reason.as_deref(), Some(reason));
+        drop((stop, run));
+        // What was asked is answered, so that the training can be resumed.
+        let stored = client.run(&*run_id).expect("the store answers");
+        assert_eq!(stored.tag("burn.stop"), None);
+    }
+}
+
+fn wait_for_id(run: &mlflow::Run) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match run.run_id() {
+            Some(id) => return id,
+            None => assert!(Instant::now() < deadline, "the run is not created"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
