@@ -273,3 +273,23 @@ fn a_score_of_equal_values_or_a_missing_class_is_a_number_and_nan_stays_nan() {
     let nan = Scores::of_numbers([f64::NAN, 2.0].iter(), [1.0, 1.0].iter());
     assert!(nan.get("max_error").is_some_and(f64::is_nan), "{nan:?}");
 }
+
+#[test]
+fn linfa_computes_those_scores_differently_of_which_the_docs_say_so() {
+    let (predicted, truth) = (array![true, true, false], array![true, false, false]);
+    let own = Scores::of_answers(predicted.iter(), truth.iter());
+    let confusion = predicted
+        .confusion_matrix(&truth)
+        .expect("as many as true values");
+    let linfa = [confusion.precision(), confusion.recall()].map(|score| Some(f64::from(score)));
+    assert_eq!(linfa, [own.get("recall"), own.get("precision")]);
+    assert_ne!(own.get("precision"), own.get("recall"));
+
+    // Every error is 1, so nothing but a constant is unexplained.
+    let truth = array![3.0, -0.5, 2.0, 7.0];
+    let predicted = &truth + 1.0;
+    let own = Scores::of_numbers(predicted.iter(), truth.iter());
+    assert_close(own.get("explained_variance").expect("a score"), 1.0);
+    let linfa = predicted.explained_variance(&truth).expect("a score");
+    assert!(linfa < 0.95, "{linfa}");
+}
