@@ -5,7 +5,7 @@ use crate::entities::Run;
 use crate::search::{SearchRuns, metric};
 use crate::store::ClientError;
 
-/// Direction in which a metric is better.
+/// Direction in which a metric is better. See [`best_run()`](crate::best_run) for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// The smallest value is the best, e.g. of a loss.
@@ -19,7 +19,8 @@ impl Client {
     /// a finite number for the metric. Of two equal runs, the one that started last is the best.
     ///
     /// NaN and infinities are never the best: they are the values of a computation that has failed. MLflow's
-    /// databases hold the greatest float in the place of an infinity, which is left out, too.
+    /// databases hold the greatest float in the place of an infinity, which is left out, too. See
+    /// [`best_run()`](crate::best_run) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment.

@@ -41,7 +41,7 @@ macro_rules! calls {
     ($(fn $name:ident$(<$($generic:ident: $bound:path),+>)?($($argument:ident: $type:ty),*) -> $result:ty;)+) => {
         impl Client {
             $(
-                #[doc = concat!("See [`Client::", stringify!($name), "`](super::Client::", stringify!($name), ").")]
+                #[doc = concat!("See [`Client::", stringify!($name), "`](super::Client::", stringify!($name), "), also for an example.")]
                 ///
                 /// # Errors
                 /// The same as those of the async method.
@@ -58,7 +58,7 @@ macro_rules! searches {
     ($(fn $name:ident($argument:ident: $type:ty) -> $record:ty;)+) => {
         impl Client {
             $(
-                #[doc = concat!("See [`Client::", stringify!($name), "`](super::Client::", stringify!($name), ").")]
+                #[doc = concat!("See [`Client::", stringify!($name), "`](super::Client::", stringify!($name), "), also for an example.")]
                 pub fn $name(&self, $argument: $type) -> SearchIter<$record> {
                     SearchIter(self.0.$name($argument))
                 }
@@ -123,25 +123,25 @@ searches! {
 }
 
 impl Client {
-    /// See [`Client::new`](super::Client::new).
+    /// See [`Client::new`](super::Client::new), also for an example.
     #[must_use]
     pub fn new() -> Self {
         Self(super::Client::new())
     }
 
-    /// See [`Client::with_config`](super::Client::with_config).
+    /// See [`Client::with_config`](super::Client::with_config), also for an example.
     #[must_use]
     pub fn with_config(config: Config) -> Self {
         Self(super::Client::with_config(config))
     }
 
-    /// See [`Client::server_info`](super::Client::server_info).
+    /// See [`Client::server_info`](super::Client::server_info), also for an example.
     #[must_use]
     pub fn server_info(&self) -> ServerInfo {
         block_on(self.0.server_info())
     }
 
-    /// See [`Client::uri`](super::Client::uri).
+    /// See [`Client::uri`](super::Client::uri), also for an example.
     #[must_use]
     pub fn uri(&self) -> String {
         self.0.uri()
@@ -155,7 +155,7 @@ impl From<super::Client> for Client {
 }
 
 /// Records that a search finds, one page after the other. Nothing is requested before the first record is. An
-/// error ends the iteration.
+/// error ends the iteration. See [`Client`] for an example.
 #[derive(Debug)]
 #[must_use = "nothing is requested before the first record is"]
 pub struct SearchIter<T>(SearchResults<T>);

@@ -62,7 +62,7 @@ enum Source {
 
 type ProgressCallback = Arc<dyn Fn(DownloadProgress) + Send + Sync>;
 
-/// Progress of a download.
+/// Progress of a download. See [`DownloadArtifacts`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DownloadProgress {

@@ -21,8 +21,15 @@ use crate::model::limits::{
 ///
 /// ```
 /// let mut legal = mlflow::LegalValues::new();
-/// assert_eq!(legal.metric_key("val/AR@100"), "val/AR_100");
 /// assert_eq!(legal.metric_key("loss"), "loss");
+/// assert_eq!(legal.param("lr", "0.1"), ("lr".to_owned(), "0.1".to_owned()));
+/// assert_eq!(legal.tag("url", "https://me:pass@host/").1, "https://[redacted]@host/");
+/// assert_eq!(legal.run_name("fit"), "fit");
+/// assert_eq!(legal.experiment_name(""), None);
+/// assert_eq!(legal.artifact_path("plots//loss.png"), "plots/loss.png");
+/// # legal.take_changes();
+///
+/// assert_eq!(legal.metric_key("val/AR@100"), "val/AR_100");
 /// for change in legal.take_changes() {
 ///     eprintln!("{change}"); // metric "val/AR@100" is stored as "val/AR_100", because MLflow refuses the key: …
 ///     # assert!(change.starts_with(r#"metric "val/AR@100" is stored as "val/AR_100""#));

@@ -34,7 +34,7 @@ impl Client {
     /// Creates a run, and returns it. The run is `RUNNING` until [`update_run`](Self::update_run) ends it.
     ///
     /// If the answer to the creation is lost, the run is looked up before it is created again. With
-    /// [`NewRun::key`], later calls return the same run, too.
+    /// [`NewRun::key`], later calls return the same run, too. See [`NewRun`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no experiment with this id, and [`ClientError::Invalid`] if it is
@@ -53,7 +53,7 @@ impl Client {
     /// step, time and value) are not doubled, and neither are params with an equal value.
     ///
     /// All values are checked before the first one is sent. If a later request fails, the values of the earlier
-    /// ones are logged, and the same call may be made again.
+    /// ones are logged, and the same call may be made again. See [`NewRun`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run, and [`ClientError::Invalid`] if it is deleted, if
@@ -75,6 +75,18 @@ impl Client {
     /// Writes a file of this machine as an artifact of a run, and replaces an existing one. `path` is the path
     /// among the artifacts, with `/` between its parts.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let experiment = client.create_experiment("wine")?;
+    /// let run = client.create_run(mlflow::entities::NewRun::new(&experiment))?;
+    /// client.log_artifact(&run.run_id, "Cargo.toml", "build/Cargo.toml")?;
+    /// client.log_artifact_bytes(&run.run_id, "rmse,0.7", "scores.csv")?;
+    /// assert_eq!(client.read_artifact(&run.run_id, "scores.csv")?, b"rmse,0.7");
+    /// # assert_eq!(client.read_artifact(&run.run_id, "build/Cargo.toml")?, std::fs::read("Cargo.toml").unwrap());
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run, [`ClientError::Invalid`] if it is deleted, or if MLflow
     /// does not accept the path, and [`ClientError::LocalFile`] if the file cannot be read.
@@ -92,7 +104,8 @@ impl Client {
         .await
     }
 
-    /// Writes bytes as an artifact of a run, as [`log_artifact`](Self::log_artifact) does with a file.
+    /// Writes bytes as an artifact of a run, as [`log_artifact`](Self::log_artifact) does with a file. See
+    /// [`log_artifact`](Self::log_artifact) for an example.
     ///
     /// # Errors
     /// The same as those of `log_artifact`.

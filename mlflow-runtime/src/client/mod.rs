@@ -133,7 +133,7 @@ macro_rules! once {
 
 impl Client {
     /// Creates a client of the store that the process is configured for, or of the fake in whose scope the
-    /// client is created.
+    /// client is created. See [`Client`] for an example.
     #[must_use]
     pub fn new() -> Self {
         let fake = Context::current().fake();
@@ -199,6 +199,28 @@ impl Client {
 
     /// Creates an experiment, and returns its id. A plain name will do.
     ///
+    /// ```
+    /// use mlflow::ClientError;
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let id = client.create_experiment("wine")?;
+    /// client.set_experiment_tag(&id, "team", "cellar")?;
+    /// assert_eq!(client.experiment_by_id(&id)?.tags["team"], "cellar");
+    /// client.delete_experiment_tag(&id, "team")?;
+    /// assert!(client.experiment_by_id(&id)?.tags.is_empty());
+    ///
+    /// client.rename_experiment(&id, "red wine")?;
+    /// assert_eq!(client.experiment("red wine")?.experiment_id, id);
+    /// assert!(matches!(client.experiment("wine"), Err(ClientError::NotFound { .. })));
+    ///
+    /// client.delete_experiment(&id)?;
+    /// assert!(client.experiment_by_id(&id)?.is_deleted());
+    /// client.restore_experiment(&id)?;
+    /// assert!(!client.experiment_by_id(&id)?.is_deleted());
+    /// # Ok::<(), ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::AlreadyExists`] if there is an experiment with this name, even a deleted one.
     /// [`ClientError::Invalid`] if MLflow does not accept the name.
@@ -210,7 +232,8 @@ impl Client {
         once!(self, |store| store.create_experiment(&new))
     }
 
-    /// Returns the experiment with this name, which may be deleted.
+    /// Returns the experiment with this name, which may be deleted. See [`create_experiment`](Self::create_experiment)
+    /// for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none.
@@ -219,7 +242,8 @@ impl Client {
         repeat!(self, |store| store.get_experiment(&experiment))
     }
 
-    /// Returns the experiment with this id, which may be deleted.
+    /// Returns the experiment with this id, which may be deleted. See [`create_experiment`](Self::create_experiment)
+    /// for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none.
@@ -228,7 +252,7 @@ impl Client {
         repeat!(self, |store| store.get_experiment(&experiment))
     }
 
-    /// Searches for experiments.
+    /// Searches for experiments. See [`SearchExperiments`] for an example.
     pub fn search_experiments(&self, search: SearchExperiments) -> SearchResults<Experiment> {
         let (client, limit) = (self.clone(), search.limit);
         let fetch = move |from: Option<Continuation>, size| -> PageFuture<Experiment> {
@@ -244,7 +268,7 @@ impl Client {
         SearchResults::new(Arc::new(fetch), RECORDS_PER_PAGE, limit)
     }
 
-    /// Renames an experiment.
+    /// Renames an experiment. See [`create_experiment`](Self::create_experiment) for an example.
     ///
     /// # Errors
     /// [`ClientError::AlreadyExists`] if there is an experiment with the new name,
@@ -258,7 +282,8 @@ impl Client {
         once!(self, |store| store.rename_experiment(&id, &name))
     }
 
-    /// Deletes an experiment with its runs. Both are only hidden, and can be restored.
+    /// Deletes an experiment with its runs. Both are only hidden, and can be restored. See
+    /// [`create_experiment`](Self::create_experiment) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment, or if it is deleted already.
@@ -267,7 +292,8 @@ impl Client {
         once!(self, |store| store.delete_experiment(&id))
     }
 
-    /// Restores a deleted experiment, with all its deleted runs.
+    /// Restores a deleted experiment, with all its deleted runs. See [`create_experiment`](Self::create_experiment) for
+    /// an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment, or if it is not deleted.
@@ -276,7 +302,8 @@ impl Client {
         once!(self, |store| store.restore_experiment(&id))
     }
 
-    /// Sets a tag of an experiment, and replaces its former value.
+    /// Sets a tag of an experiment, and replaces its former value. See [`create_experiment`](Self::create_experiment)
+    /// for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment, and [`ClientError::Invalid`] if it is
@@ -291,7 +318,7 @@ impl Client {
         repeat!(self, |store| store.set_experiment_tag(&id, &key, &value))
     }
 
-    /// Deletes a tag of an experiment.
+    /// Deletes a tag of an experiment. See [`create_experiment`](Self::create_experiment) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment or tag. [`ClientError::Unsupported`] by
@@ -305,7 +332,7 @@ impl Client {
         once!(self, |store| store.delete_experiment_tag(&id, &key))
     }
 
-    /// Returns a run with its latest metrics, params and tags. The run may be deleted.
+    /// Returns a run with its latest metrics, params and tags. The run may be deleted. See [`Run`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
@@ -317,7 +344,8 @@ impl Client {
     /// Searches for runs.
     ///
     /// On a SQLite file, the results are those of the moment at which the first record is requested. A server
-    /// returns pages by their offset: of runs that are created or deleted meanwhile, some may be missing.
+    /// returns pages by their offset: of runs that are created or deleted meanwhile, some may be missing. See
+    /// [`SearchRuns`] for an example.
     pub fn search_runs(&self, search: SearchRuns) -> SearchResults<Run> {
         let (client, limit) = (self.clone(), search.limit);
         let fetch = move |from: Option<Continuation>, size| -> PageFuture<Run> {
@@ -335,6 +363,21 @@ impl Client {
 
     /// Returns the parent of a run; `None` if the run has no parent.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let sweep = mlflow::start_run().name("sweep").start();
+    /// let trial = mlflow::start_run().name("trial").nested(true).start();
+    /// mlflow::flush(std::time::Duration::from_secs(10));
+    /// let (sweep_id, trial_id) = (sweep.run_id().unwrap(), trial.run_id().unwrap());
+    ///
+    /// let client = mlflow::blocking::Client::new();
+    /// assert_eq!(client.parent_run(&trial_id)?.map(|run| run.name).as_deref(), Some("sweep"));
+    /// assert_eq!(client.parent_run(&sweep_id)?, None);
+    /// let children = client.child_runs(&sweep_id).collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(children[0].run_id, trial_id);
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run, or if its parent is gone.
     pub async fn parent_run(&self, run_id: impl Into<String>) -> Result<Option<Run>, ClientError> {
@@ -345,13 +388,14 @@ impl Client {
         }
     }
 
-    /// Searches for the child runs of a run, in all experiments. The run that started last comes first.
+    /// Searches for the child runs of a run, in all experiments. The run that started last comes first. See
+    /// [`parent_run`](Self::parent_run) for an example.
     pub fn child_runs(&self, run_id: impl Into<String>) -> SearchResults<Run> {
         let is_child = tag(tag_keys::PARENT_RUN_ID).eq(run_id);
         self.search_runs(SearchRuns::new().filter(is_child))
     }
 
-    /// Changes name, status and end of a run.
+    /// Changes name, status and end of a run. See [`RunUpdate`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run, and [`ClientError::Invalid`] if it is deleted.
@@ -365,6 +409,18 @@ impl Client {
     }
 
     /// Deletes a run, which is only hidden and can be restored. A run that is deleted already stays so.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let experiment = client.create_experiment("wine")?;
+    /// let run = client.create_run(mlflow::entities::NewRun::new(&experiment))?;
+    /// client.delete_run(&run.run_id)?;
+    /// assert!(client.run(&run.run_id)?.is_deleted());
+    /// client.restore_run(&run.run_id)?;
+    /// assert!(!client.run(&run.run_id)?.is_deleted());
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
@@ -396,7 +452,8 @@ impl Client {
         repeat!(self, |store| store.delete_run_permanently(&run_id))
     }
 
-    /// Restores a deleted run. A run that is not deleted stays as it is.
+    /// Restores a deleted run. A run that is not deleted stays as it is. See [`delete_run`](Self::delete_run) for an
+    /// example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
@@ -406,6 +463,18 @@ impl Client {
     }
 
     /// Sets a tag of a run, and replaces its former value.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let experiment = client.create_experiment("wine")?;
+    /// let run = client.create_run(mlflow::entities::NewRun::new(&experiment))?;
+    /// client.set_tag(&run.run_id, "reviewed", true)?;
+    /// assert_eq!(client.run(&run.run_id)?.tag("reviewed"), Some("true"));
+    /// client.delete_tag(&run.run_id, "reviewed")?;
+    /// assert_eq!(client.run(&run.run_id)?.tag("reviewed"), None);
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run, and [`ClientError::Invalid`] if it is deleted, or if
@@ -420,7 +489,7 @@ impl Client {
         repeat!(self, |store| store.set_run_tag(&run_id, &key, &value))
     }
 
-    /// Deletes a tag of a run.
+    /// Deletes a tag of a run. See [`set_tag`](Self::set_tag) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run or tag.
@@ -433,7 +502,8 @@ impl Client {
         once!(self, |store| store.delete_run_tag(&run_id, &key))
     }
 
-    /// Returns all points of a metric. The history of a metric that the run does not have is empty.
+    /// Returns all points of a metric. The history of a metric that the run does not have is empty. See
+    /// [`MetricHistory`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
@@ -451,6 +521,20 @@ impl Client {
 
     /// Returns all points of several metrics, in the order of `keys`. Faster than one call for each.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// run.log_metrics([("loss", 0.9), ("accuracy", 0.5)], 0);
+    /// run.log_metrics([("loss", 0.4), ("accuracy", 0.8)], 1);
+    /// mlflow::flush(std::time::Duration::from_secs(10));
+    ///
+    /// let client = mlflow::blocking::Client::new();
+    /// let histories = client.metric_histories(run.run_id().unwrap(), ["accuracy", "loss"])?;
+    /// assert_eq!(histories[0].values(), [0.5, 0.8]);
+    /// assert_eq!(histories[1].values(), [0.9, 0.4]);
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
     pub async fn metric_histories<K: Into<String>>(
@@ -466,6 +550,22 @@ impl Client {
     /// Returns the files and folders in a folder among the artifacts of a run, sorted by path. The empty path
     /// is the root. A folder that does not exist has no entries.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// run.log_text("All is well.", "notes/summary.md");
+    /// mlflow::flush(std::time::Duration::from_secs(10));
+    /// let id = run.run_id().unwrap();
+    ///
+    /// let client = mlflow::blocking::Client::new();
+    /// let folder = &client.list_artifacts(&id, "")?[0];
+    /// assert!(folder.is_dir);
+    /// let file = &client.list_artifacts(&id, &*folder.path)?[0];
+    /// assert_eq!((&*file.path, file.file_size), ("notes/summary.md", Some(12)));
+    /// assert_eq!(client.read_artifact(&id, &*file.path)?, b"All is well.");
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run.
     pub async fn list_artifacts(
@@ -478,7 +578,7 @@ impl Client {
     }
 
     /// Returns the bytes of an artifact. For large ones use [`download_artifacts`](Self::download_artifacts),
-    /// which needs no memory for them.
+    /// which needs no memory for them. See [`list_artifacts`](Self::list_artifacts) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run or artifact, and [`ClientError::Invalid`] if the path
@@ -542,6 +642,19 @@ impl Client {
     /// Returns the files and folders in a folder of a model, sorted by path. The model is given by its URI:
     /// `models:/name@alias`, `models:/name/version`, or `models:/m-…` for a logged model. The empty path is the root.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let net = mlflow::Model::new("net").bytes("weights/net.bin", [7]);
+    /// let run = mlflow::start_run().start();
+    /// run.log_model(&net.register_as("digits").alias("champion"));
+    /// mlflow::flush(std::time::Duration::from_secs(10));
+    ///
+    /// let client = mlflow::blocking::Client::new();
+    /// let files = client.list_model_files("models:/digits@champion", "weights")?;
+    /// assert_eq!((&*files[0].path, files[0].file_size), ("weights/net.bin", Some(1)));
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model, and [`ClientError::Invalid`] if the URI is none.
     pub async fn list_model_files(
@@ -565,7 +678,7 @@ impl Client {
     }
 
     /// Copies artifacts of a run, or the files of a model, to a directory of this machine. Returns the path of the downloaded file or
-    /// folder there.
+    /// folder there. See [`DownloadArtifacts`] for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such run or artifact, and [`ClientError::LocalFile`] if the
@@ -579,6 +692,24 @@ impl Client {
 
     /// Creates a registered model without versions. A plain name will do.
     ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let model = client.create_registered_model("digits")?;
+    /// client.describe_registered_model("digits", "Reads **hand-written** digits.")?;
+    /// client.set_registered_model_tag("digits", "team", "vision")?;
+    /// let changed = client.registered_model(model.name)?;
+    /// assert_eq!(changed.description, "Reads **hand-written** digits.");
+    /// assert_eq!(changed.tags["team"], "vision");
+    ///
+    /// client.delete_registered_model_tag("digits", "team")?;
+    /// client.rename_registered_model("digits", "mnist")?;
+    /// assert!(client.registered_model("mnist")?.tags.is_empty());
+    /// client.delete_registered_model("mnist")?;
+    /// assert!(client.registered_model("mnist").is_err());
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::AlreadyExists`] if there is a model with this name.
     pub async fn create_registered_model(
@@ -589,7 +720,7 @@ impl Client {
         once!(self, |store| store.create_registered_model(&new))
     }
 
-    /// Returns a registered model.
+    /// Returns a registered model. See [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none with this name, or if the name is that of a prompt.
@@ -603,7 +734,7 @@ impl Client {
         Ok(model)
     }
 
-    /// Searches for registered models.
+    /// Searches for registered models. See [`SearchRegisteredModels`] for an example.
     pub fn search_registered_models(
         &self,
         search: SearchRegisteredModels,
@@ -622,7 +753,7 @@ impl Client {
         SearchResults::new(Arc::new(fetch), RECORDS_PER_PAGE, limit)
     }
 
-    /// Renames a registered model.
+    /// Renames a registered model. See [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none with this name, and [`ClientError::AlreadyExists`] if there
@@ -637,7 +768,8 @@ impl Client {
             .rename_registered_model(&name, &new_name))
     }
 
-    /// Sets the description of a registered model, in Markdown.
+    /// Sets the description of a registered model, in Markdown. See
+    /// [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none with this name.
@@ -651,7 +783,8 @@ impl Client {
             .describe_registered_model(&name, &description))
     }
 
-    /// Deletes a registered model with all its versions, for good. The files of the versions stay.
+    /// Deletes a registered model with all its versions, for good. The files of the versions stay. See
+    /// [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is none with this name.
@@ -663,7 +796,8 @@ impl Client {
         once!(self, |store| store.delete_registered_model(&name))
     }
 
-    /// Sets a tag of a registered model, and replaces its former value.
+    /// Sets a tag of a registered model, and replaces its former value. See
+    /// [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model.
@@ -678,7 +812,8 @@ impl Client {
             .set_registered_model_tag(&name, &key, &value))
     }
 
-    /// Deletes a tag of a registered model. A tag that does not exist is no error.
+    /// Deletes a tag of a registered model. A tag that does not exist is no error. See
+    /// [`create_registered_model`](Self::create_registered_model) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model.
@@ -693,6 +828,24 @@ impl Client {
 
     /// Sets an alias of a model version, and takes it from the version that had it.
     ///
+    /// ```
+    /// use mlflow::entities::NewModelVersion;
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// client.create_registered_model("digits")?;
+    /// for _ in 0..2 {
+    ///     client.create_model_version(NewModelVersion::new("digits", "s3://models/digits"))?;
+    /// }
+    /// client.set_registered_model_alias("digits", "champion", 1)?;
+    /// client.set_registered_model_alias("digits", "champion", 2)?; // version 1 loses it
+    /// assert_eq!(client.model_version_by_alias("digits", "champion")?.version, 2);
+    /// assert_eq!(client.registered_model("digits")?.aliases["champion"], 2);
+    /// client.delete_registered_model_alias("digits", "champion")?;
+    /// assert!(client.registered_model("digits")?.aliases.is_empty());
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version, and [`ClientError::Invalid`] for the names that
     /// MLflow reserves: `latest`, and `v` with a number.
@@ -706,7 +859,8 @@ impl Client {
         repeat!(self, |store| store.set_alias(&name, &alias, version))
     }
 
-    /// Deletes an alias. An alias that does not exist is no error.
+    /// Deletes an alias. An alias that does not exist is no error. See
+    /// [`set_registered_model_alias`](Self::set_registered_model_alias) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model.
@@ -719,7 +873,8 @@ impl Client {
         repeat!(self, |store| store.delete_alias(&name, &alias))
     }
 
-    /// Returns the model version that an alias names.
+    /// Returns the model version that an alias names. See
+    /// [`set_registered_model_alias`](Self::set_registered_model_alias) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model or alias.
@@ -737,6 +892,27 @@ impl Client {
 
     /// Creates the next version of a registered model. Every call creates another version.
     ///
+    /// ```
+    /// use mlflow::entities::NewModelVersion;
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// client.create_registered_model("digits")?;
+    /// let first = client.create_model_version(NewModelVersion::new("digits", "s3://models/digits"))?;
+    /// assert_eq!(first.version, 1);
+    /// client.describe_model_version("digits", 1, "Trained on the *cleaned* images.")?;
+    /// client.set_model_version_tag("digits", 1, "stage", "dev")?;
+    /// let changed = client.model_version("digits", 1)?;
+    /// assert_eq!(changed.description, "Trained on the *cleaned* images.");
+    /// assert_eq!(changed.tags["stage"], "dev");
+    ///
+    /// client.delete_model_version_tag("digits", 1, "stage")?;
+    /// assert!(client.model_version("digits", 1)?.tags.is_empty());
+    /// client.delete_model_version("digits", 1)?;
+    /// assert!(client.model_version("digits", 1).is_err());
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such model, and [`ClientError::Invalid`] if the server does
     /// not accept the source.
@@ -747,7 +923,7 @@ impl Client {
         once!(self, |store| store.create_model_version(&new))
     }
 
-    /// Returns a model version.
+    /// Returns a model version. See [`create_model_version`](Self::create_model_version) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version.
@@ -762,7 +938,7 @@ impl Client {
         Ok(found)
     }
 
-    /// Searches for model versions.
+    /// Searches for model versions. See [`SearchModelVersions`] for an example.
     pub fn search_model_versions(
         &self,
         search: SearchModelVersions,
@@ -781,7 +957,8 @@ impl Client {
         SearchResults::new(Arc::new(fetch), RECORDS_PER_PAGE, limit)
     }
 
-    /// Sets the description of a model version, in Markdown.
+    /// Sets the description of a model version, in Markdown. See [`create_model_version`](Self::create_model_version)
+    /// for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version.
@@ -799,7 +976,8 @@ impl Client {
         ))
     }
 
-    /// Deletes a model version for good. Its number is not used again, and its files stay.
+    /// Deletes a model version for good. Its number is not used again, and its files stay. See
+    /// [`create_model_version`](Self::create_model_version) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version.
@@ -812,7 +990,8 @@ impl Client {
         once!(self, |store| store.delete_model_version(&name, version))
     }
 
-    /// Sets a tag of a model version, and replaces its former value.
+    /// Sets a tag of a model version, and replaces its former value. See
+    /// [`create_model_version`](Self::create_model_version) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version.
@@ -828,7 +1007,8 @@ impl Client {
             .set_model_version_tag(&name, version, &key, &value))
     }
 
-    /// Deletes a tag of a model version. A tag that does not exist is no error.
+    /// Deletes a tag of a model version. A tag that does not exist is no error. See
+    /// [`create_model_version`](Self::create_model_version) for an example.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such version.

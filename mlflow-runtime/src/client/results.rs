@@ -18,7 +18,7 @@ use crate::store::{ClientError, Continuation, Page};
 type PageFuture<T> = Pin<Box<dyn Future<Output = Result<Page<T>, ClientError>> + Send>>;
 type FetchPage<T> = Arc<dyn Fn(Option<Continuation>, usize) -> PageFuture<T> + Send + Sync>;
 
-/// Record that a search returns.
+/// Record that a search returns. See [`SearchResults`] for an example.
 pub trait SearchRecord: sealed::Sealed + Unpin + Send + 'static {}
 
 mod sealed {
@@ -119,7 +119,7 @@ impl<T: SearchRecord> SearchResults<T> {
         }
     }
 
-    /// Returns the next record, or `None` behind the last one.
+    /// Returns the next record, or `None` behind the last one. See [`SearchResults`] for an example.
     ///
     /// # Errors
     /// The error of the request. After an error, the stream ends.
@@ -129,7 +129,7 @@ impl<T: SearchRecord> SearchResults<T> {
             .transpose()
     }
 
-    /// Returns all records that are left, in the order of the search.
+    /// Returns all records that are left, in the order of the search. See [`SearchResults`] for an example.
     ///
     /// # Errors
     /// The error of the first request that failed.

@@ -89,8 +89,8 @@ impl RunBuilder {
     }
 }
 
-/// Run to be started, and the unfinished run that it continues, if there is one; see
-/// [`RunBuilder::resume_last`].
+/// Run to be started, and the unfinished run that it continues, if there is one. See
+/// [`RunBuilder::resume_last`] for an example.
 #[derive(Debug)]
 #[must_use = "a run starts with `start()`"]
 pub struct Resume {
@@ -100,7 +100,8 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// Returns the unfinished run, with its latest metrics, params and tags; `None` if a new run is started.
+    /// Returns the unfinished run, with its latest metrics, params and tags; `None` if a new run is started. See
+    /// [`RunBuilder::resume_last`] for an example.
     #[must_use]
     pub fn last(&self) -> Option<&Run> {
         self.last.as_ref()
@@ -113,7 +114,7 @@ impl Resume {
     /// natural order, in which `epoch-10` comes behind `epoch-9`, and `step-3` behind `step--5`; names without a number
     /// come first. A folder that [`log_checkpoint`](crate::Run::log_checkpoint) has stored is left out if it lacks
     /// files, e.g. because the process was killed while they were uploaded. A folder that others have stored is taken
-    /// as it is.
+    /// as it is. See [`RunBuilder::resume_last`] for an example.
     ///
     /// # Errors
     /// The [errors](super::Client#errors) of every call, and [`ClientError::LocalFile`] if the directory cannot
@@ -173,7 +174,8 @@ impl Resume {
         }
     }
 
-    /// Starts the run: the unfinished one again, or a new one. See [`RunBuilder::start`].
+    /// Starts the run: the unfinished one again, or a new one. See [`RunBuilder::start`], and
+    /// [`RunBuilder::resume_last`] for an example.
     pub fn start(self) -> ActiveRun {
         match self.last {
             // A continued run keeps the tags of its first process, by which others would take it for dead.

@@ -10,7 +10,7 @@ use crate::store::{ClientError, StoreInfo};
 /// Maximum wait for an answer. A store that has not answered by then counts as unreachable.
 const MAX_ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// Status of the store; see [`Client::server_info`].
+/// Status of the store. See [`Client::server_info`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
@@ -70,6 +70,18 @@ impl Client {
     ///
     /// For the state of the values that this process has logged see [`health`](crate::health), which sends no
     /// request and returns at once.
+    ///
+    /// ```
+    /// let directory = std::env::temp_dir().join(format!("mlflow-doc-server-info-{}", std::process::id()));
+    /// let file = format!("sqlite://{}", directory.join("mlflow.db").display());
+    /// let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(file));
+    /// let info = client.server_info();
+    /// assert_eq!(info.uri, client.uri());
+    /// if let Some(error) = &info.error {
+    ///     assert!(!info.reachable); // nothing has created the file yet
+    ///     eprintln!("{} cannot be used: {error}", info.uri);
+    /// }
+    /// ```
     pub async fn server_info(&self) -> ServerInfo {
         let is_fake = matches!(self.0, Target::Fake(..));
         let answer = self
@@ -94,7 +106,7 @@ impl Client {
         ServerInfo::new(self.uri(), answer)
     }
 
-    /// Returns the tracking URI, without credentials.
+    /// Returns the tracking URI, without credentials. See [`server_info`](Self::server_info) for an example.
     #[must_use]
     pub fn uri(&self) -> String {
         match &self.0 {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-/// File or folder among the artifacts of a run.
+/// File or folder among the artifacts of a run. See [`Client::list_artifacts`](crate::Client::list_artifacts) for an
+/// example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FileInfo {

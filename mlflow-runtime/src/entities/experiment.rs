@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-/// Experiment, as the store knows it.
+/// Experiment, as the store knows it. See [`Client::create_experiment`](crate::Client::create_experiment) for an
+/// example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Experiment {
@@ -26,7 +27,8 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// Returns true if the experiment is deleted.
+    /// Returns true if the experiment is deleted. See [`Client::create_experiment`](crate::Client::create_experiment)
+    /// for an example.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.lifecycle_stage == LifecycleStage::Deleted
@@ -34,6 +36,18 @@ impl Experiment {
 }
 
 /// Stage of an experiment or a run: what is deleted is only hidden, and can be restored.
+///
+/// ```
+/// use mlflow::entities::LifecycleStage;
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// let id = client.create_experiment("wine")?;
+/// assert_eq!(client.experiment_by_id(&id)?.lifecycle_stage, LifecycleStage::Active);
+/// client.delete_experiment(&id)?;
+/// assert_eq!(client.experiment_by_id(&id)?.lifecycle_stage.as_str(), "deleted");
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -72,8 +86,12 @@ impl LifecycleStage {
 ///
 /// # let fake = mlflow::testing::fake();
 /// let client = mlflow::blocking::Client::new();
-/// let id = client.create_experiment(NewExperiment::new("wine").tag("team", "cellar"))?;
-/// assert_eq!(client.experiment("wine")?.experiment_id, id);
+/// let new = NewExperiment::new("wine").artifact_location("s3://lake/wine").tag("team", "cellar");
+/// let id = client.create_experiment(new)?;
+/// let experiment = client.experiment("wine")?;
+/// assert_eq!(experiment.experiment_id, id);
+/// assert_eq!(experiment.artifact_location, "s3://lake/wine");
+/// assert_eq!(experiment.tags["team"], "cellar");
 /// # Ok::<(), mlflow::ClientError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

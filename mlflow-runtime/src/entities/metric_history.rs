@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// Point of a metric.
+/// Point of a metric. See [`MetricHistory`] for an example.
 ///
 /// In JSON, a value that is no number is one of the texts `"NaN"`, `"Infinity"` and `"-Infinity"`, as in
 /// MLflow's REST interface.
@@ -34,7 +34,10 @@ pub struct MetricPoint {
 /// mlflow::flush(std::time::Duration::from_secs(10));
 ///
 /// let history = mlflow::blocking::Client::new().metric_history(&id, "loss")?;
+/// assert_eq!((history.key(), history.len(), history.is_empty()), ("loss", 3, false));
 /// assert_eq!(history.steps(), [0, 1, 2]);
+/// assert_eq!(history.values(), [1.0, 0.5, 1.0 / 3.0]);
+/// assert!(history.timestamps_ms().is_sorted());
 /// assert_eq!(history.iter().map(|point| point.value).fold(f64::INFINITY, f64::min), 1.0 / 3.0);
 /// # Ok::<(), mlflow::ClientError>(())
 /// ```

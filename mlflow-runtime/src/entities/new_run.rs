@@ -22,8 +22,14 @@ use crate::model::{Metric, Param, Tag};
 /// let client = mlflow::blocking::Client::new();
 /// let experiment = client.create_experiment("from the lab")?;
 /// let start = 1_700_000_000_000;
-/// let new = NewRun::new(&experiment).name("1997-07-04").start_time_ms(start).tag("device", "spectrometer");
-/// let run = client.create_run(new)?;
+/// let new = NewRun::new(&experiment)
+///     .name("1997-07-04")
+///     .user_id("ada")
+///     .start_time_ms(start)
+///     .tag("device", "spectrometer")
+///     .key("0f1a6c3be2d94f5d8f3c1f7a1c2b3d4e");
+/// let run = client.create_run(new.clone())?;
+/// assert_eq!(client.create_run(new)?.run_id, run.run_id); // because of the key, the same run
 /// let mut values = RunValues::new().param("slit", "2 mm");
 /// for step in 0..3 {
 ///     values = values.metric("counts", 100.0, step, start + 1000 * step);
@@ -110,6 +116,7 @@ impl NewRun {
 ///     // A whole column of values, with its steps and times.
 ///     .metric_columns("loss", &[0, 1], &[0.9, 0.8], &[1_700_000_000_000, 1_700_000_001_000]);
 /// assert_eq!(values.len(), 5);
+/// assert!(RunValues::new().is_empty());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunValues {
@@ -162,6 +169,17 @@ impl RunValues {
 
     /// Adds a point of a metric, as [`metric`](Self::metric) does. An `Arc<str>` as the key costs no copy of
     /// the text.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// let key: Arc<str> = "loss".into();
+    /// let mut values = mlflow::entities::RunValues::new();
+    /// for step in 0..1000 {
+    ///     values.push_metric(Arc::clone(&key), 1.0 / (step + 1) as f64, step, 1_700_000_000_000 + step);
+    /// }
+    /// assert_eq!(values.len(), 1000);
+    /// ```
     pub fn push_metric(
         &mut self,
         key: impl Into<Arc<str>>,
@@ -206,6 +224,22 @@ impl RunValues {
 
     /// Adds the points of a metric, for example those that
     /// [`Client::metric_history`](crate::Client::metric_history) has returned.
+    ///
+    /// ```
+    /// use mlflow::entities::{NewRun, RunValues};
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// let client = mlflow::blocking::Client::new();
+    /// let experiment = client.create_experiment("wine")?;
+    /// let from = client.create_run(NewRun::new(&experiment))?.run_id;
+    /// let to = client.create_run(NewRun::new(&experiment))?.run_id;
+    /// client.log_batch(&from, RunValues::new().metric("loss", 0.5, 7, 1_700_000_000_000))?;
+    ///
+    /// let history = client.metric_history(&from, "loss")?;
+    /// client.log_batch(&to, RunValues::new().metric_points("loss", history.iter()))?;
+    /// assert_eq!(client.metric_history(&to, "loss")?, history);
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
     #[must_use]
     pub fn metric_points(
         mut self,

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
-/// Model in the model registry: a name with numbered versions.
+/// Model in the model registry: a name with numbered versions. See [`NewRegisteredModel`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RegisteredModel {
@@ -23,7 +23,7 @@ pub struct RegisteredModel {
     pub aliases: BTreeMap<String, u64>,
 }
 
-/// Version of a [`RegisteredModel`].
+/// Version of a [`RegisteredModel`]. See [`NewModelVersion`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ModelVersion {
@@ -56,7 +56,7 @@ pub struct ModelVersion {
     pub aliases: Vec<String>,
 }
 
-/// State of the registration of a [`ModelVersion`].
+/// State of the registration of a [`ModelVersion`]. See [`NewModelVersion`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
@@ -82,6 +82,19 @@ impl ModelVersionStatus {
 
 /// Registered model to be created by
 /// [`Client::create_registered_model`](crate::Client::create_registered_model). A plain name converts into one.
+///
+/// ```
+/// use mlflow::entities::NewRegisteredModel;
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// let new = NewRegisteredModel::new("digits").description("Reads digits.").tag("team", "vision");
+/// client.create_registered_model(new)?;
+/// let model = client.registered_model("digits")?;
+/// assert_eq!((&*model.description, &*model.tags["team"]), ("Reads digits.", "vision"));
+/// assert!(model.aliases.is_empty());
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRegisteredModel {
     pub(crate) name: String,
@@ -122,6 +135,29 @@ impl From<&str> for NewRegisteredModel {
 }
 
 /// Model version to be created by [`Client::create_model_version`](crate::Client::create_model_version).
+///
+/// ```
+/// use mlflow::entities::{ModelVersionStatus, NewModelVersion};
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// # mlflow::log_model(&mlflow::Model::new("net").bytes("net.bin", [7]));
+/// # mlflow::flush(std::time::Duration::from_secs(10));
+/// # let (run_id, model_id) = (run.run_id().unwrap(), fake.runs()[0].model_outputs[0].0.clone());
+/// let client = mlflow::blocking::Client::new();
+/// client.create_registered_model("digits")?;
+/// let new = NewModelVersion::new("digits", format!("models:/{model_id}"))
+///     .run_id(&run_id)
+///     .model_id(&model_id)
+///     .run_link("https://mlflow.example.org/#/experiments/1/runs/0f1a6c3b")
+///     .description("Trained on the *cleaned* images.")
+///     .tag("stage", "dev");
+/// let version = client.create_model_version(new)?;
+/// assert_eq!((version.version, version.status), (1, ModelVersionStatus::Ready));
+/// assert_eq!(version.run_id, Some(run_id));
+/// assert_eq!(version.tags["stage"], "dev");
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewModelVersion {
     pub(crate) name: String,

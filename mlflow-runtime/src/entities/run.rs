@@ -9,6 +9,23 @@ use super::{LifecycleStage, MetricPoint};
 use crate::model::{InputDataset, RunStatus, tag_keys};
 
 /// Run, as the store knows it. The handle of a run that this process logs to is [`mlflow::Run`](crate::Run).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let active = mlflow::start_run().param("lr", 0.1).tag("stage", "dev").start();
+/// active.log_metric("rmse", 0.7);
+/// mlflow::flush(std::time::Duration::from_secs(10));
+/// let id = active.run_id().expect("the store has created the run");
+///
+/// let client = mlflow::blocking::Client::new();
+/// let run = client.run(&id)?;
+/// assert_eq!((run.metric("rmse"), run.param("lr"), run.tag("stage")), (Some(0.7), Some("0.1"), Some("dev")));
+/// assert_eq!((run.parent_run_id(), run.is_deleted()), (None, false));
+/// assert_eq!(run.duration(), None);
+/// drop(active); // ends the run
+/// assert!(client.run(&id)?.duration().is_some());
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Run {
@@ -80,6 +97,19 @@ impl Run {
 }
 
 /// Dataset that was logged as an input of a run.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let active = mlflow::start_run().start();
+/// active.log_input(&mlflow::Dataset::from_url("s3://lake/wine.parquet").digest("v7"), "training");
+/// mlflow::flush(std::time::Duration::from_secs(10));
+///
+/// let run = mlflow::blocking::Client::new().run(active.run_id().unwrap())?;
+/// let dataset = &run.datasets[0];
+/// assert_eq!((&*dataset.name, &*dataset.digest), ("wine.parquet", "v7"));
+/// assert_eq!(dataset.context.as_deref(), Some("training"));
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct DatasetInput {
@@ -136,8 +166,11 @@ impl From<InputDataset> for DatasetInput {
 /// # drop(run);
 /// # mlflow::flush(std::time::Duration::from_secs(10));
 /// let client = mlflow::blocking::Client::new();
-/// client.update_run(&id, RunUpdate::new().name("best").status(RunStatus::Killed))?;
-/// assert_eq!(client.run(&id)?.name, "best");
+/// let update = RunUpdate::new().name("best").status(RunStatus::Killed).end_time_ms(1_700_000_000_000);
+/// client.update_run(&id, update)?;
+/// let run = client.run(&id)?;
+/// assert_eq!((&*run.name, run.status), ("best", RunStatus::Killed));
+/// assert_eq!(run.end_time_ms, Some(1_700_000_000_000));
 /// # Ok::<(), mlflow::ClientError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

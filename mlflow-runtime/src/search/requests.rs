@@ -4,6 +4,19 @@ use super::{Filter, OrderBy};
 use crate::model::ExperimentRef;
 
 /// Stages of the experiments or runs that a search returns.
+///
+/// ```
+/// use mlflow::search::{SearchExperiments, ViewType};
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// let id = client.create_experiment("wine")?;
+/// client.delete_experiment(&id)?;
+/// let mut deleted = client.search_experiments(SearchExperiments::new().view(ViewType::DeletedOnly));
+/// assert_eq!(deleted.next().transpose()?.map(|experiment| experiment.name).as_deref(), Some("wine"));
+/// assert_eq!(ViewType::DeletedOnly.as_str(), "DELETED_ONLY");
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ViewType {
@@ -74,7 +87,7 @@ macro_rules! search_methods {
 /// Without another order, the run that started last comes first.
 ///
 /// ```
-/// use mlflow::search::{SearchRuns, metric, param};
+/// use mlflow::search::{SearchRuns, ViewType, metric, param};
 ///
 /// # let fake = mlflow::testing::fake();
 /// # for (lr, rmse) in [(0.1, 0.7), (0.01, 0.6)] {
@@ -88,10 +101,19 @@ macro_rules! search_methods {
 ///     .filter(param("lr").lt(0.5))
 ///     .order_by(metric("rmse").asc())
 ///     .limit(10);
-/// for run in client.search_runs(search) {
-///     let run = run?;
-///     println!("{} {:?}", run.name, run.metric("rmse"));
-/// }
+/// let runs = client.search_runs(search).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!(runs[0].metric("rmse"), Some(0.6));
+///
+/// // The same experiment by its id, deleted runs included, and only what is needed of each run.
+/// let id = client.experiment("wine")?.experiment_id;
+/// let search = SearchRuns::new()
+///     .experiment_id(id)
+///     .view(ViewType::All)
+///     .metrics(["rmse"])
+///     .params(["lr"])
+///     .tags(["mlflow.runName"]);
+/// let runs = client.search_runs(search).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!((runs.len(), runs[0].tags.len()), (2, 1));
 /// # Ok::<(), mlflow::ClientError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -181,6 +203,24 @@ impl SearchRuns {
 }
 
 /// Search for experiments. Without another order, the experiment that was created last comes first.
+///
+/// ```
+/// use mlflow::search::{SearchExperiments, ViewType, attribute};
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// for name in ["wine/red", "wine/white", "digits"] {
+///     client.create_experiment(name)?;
+/// }
+/// let search = SearchExperiments::new()
+///     .filter(attribute::name().like("wine/%"))
+///     .order_by(attribute::name().desc())
+///     .view(ViewType::ActiveOnly)
+///     .limit(10);
+/// let found = client.search_experiments(search).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!((found.len(), &*found[0].name), (2, "wine/white"));
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchExperiments {
     pub(crate) filter: Filter,
@@ -201,6 +241,23 @@ impl SearchExperiments {
 }
 
 /// Search for registered models. Without another order, they are ordered by name.
+///
+/// ```
+/// use mlflow::search::{SearchRegisteredModels, attribute};
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// for name in ["digits", "digits-small", "wine"] {
+///     client.create_registered_model(name)?;
+/// }
+/// let search = SearchRegisteredModels::new()
+///     .filter(attribute::name().like("digits%"))
+///     .order_by(attribute::name().desc())
+///     .limit(10);
+/// let found = client.search_registered_models(search).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!((found.len(), &*found[0].name), (2, "digits-small"));
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchRegisteredModels {
     pub(crate) filter: Filter,
@@ -213,6 +270,25 @@ impl SearchRegisteredModels {
 }
 
 /// Search for model versions. Without another order, the version that was changed last comes first.
+///
+/// ```
+/// use mlflow::entities::NewModelVersion;
+/// use mlflow::search::{SearchModelVersions, attribute};
+///
+/// # let fake = mlflow::testing::fake();
+/// let client = mlflow::blocking::Client::new();
+/// client.create_registered_model("digits")?;
+/// for _ in 0..3 {
+///     client.create_model_version(NewModelVersion::new("digits", "s3://models/digits"))?;
+/// }
+/// let search = SearchModelVersions::new()
+///     .filter(attribute::name().eq("digits"))
+///     .order_by(attribute::version_number().desc())
+///     .limit(1);
+/// let newest = client.search_model_versions(search).next().transpose()?;
+/// assert_eq!(newest.map(|version| version.version), Some(3));
+/// # Ok::<(), mlflow::ClientError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchModelVersions {
     pub(crate) filter: Filter,

@@ -49,6 +49,40 @@ pub fn tag(key: impl Into<String>) -> TagField {
 
 /// Attributes of runs, experiments, registered models and model versions. Which of them a search knows stands
 /// with each function.
+///
+/// ```
+/// use mlflow::search::attribute;
+///
+/// // Runs.
+/// let nightly = attribute::run_name().like("nightly-%")
+///     & attribute::status().eq("FINISHED")
+///     & attribute::user_id().ne("ada")
+///     & attribute::artifact_uri().like("s3://%")
+///     & attribute::start_time().ge(1_700_000_000_000)
+///     & attribute::end_time().lt(1_700_086_400_000);
+/// assert_eq!(
+///     nightly.to_string(),
+///     "run_name LIKE 'nightly-%' AND status = 'FINISHED' AND user_id != 'ada' AND artifact_uri LIKE 's3://%' \
+///      AND start_time >= 1700000000000 AND end_time < 1700086400000"
+/// );
+/// assert_eq!(attribute::run_id().one_of(["a", "b"]).to_string(), "run_id IN ('a', 'b')");
+///
+/// // Experiments.
+/// let recent = attribute::name().ilike("wine%")
+///     & attribute::experiment_id().ne("0")
+///     & attribute::creation_time().gt(1_700_000_000_000);
+/// assert_eq!(
+///     recent.to_string(),
+///     "name ILIKE 'wine%' AND experiment_id != '0' AND creation_time > 1700000000000"
+/// );
+/// assert_eq!(attribute::last_update_time().desc().to_string(), "last_update_time DESC");
+///
+/// // Model versions.
+/// let first_ones = attribute::version_number().le(3) & attribute::source_path().like("s3://%");
+/// assert_eq!(first_ones.to_string(), "version_number <= 3 AND source_path LIKE 's3://%'");
+/// assert_eq!(attribute::creation_timestamp().asc().to_string(), "creation_timestamp ASC");
+/// assert_eq!(attribute::last_updated_timestamp().desc().to_string(), "last_updated_timestamp DESC");
+/// ```
 pub mod attribute {
     use super::{Field, FieldKind, IdField, IntegerField, ListedTextField, TextField};
 
@@ -170,6 +204,16 @@ pub mod attribute {
 }
 
 /// Attributes of the datasets that were logged as inputs of a run; one of the run's datasets has to match.
+///
+/// ```
+/// use mlflow::search::dataset;
+///
+/// let trained_on_wine = dataset::name().eq("wine") & dataset::context().eq("training") & dataset::digest().ne("v6");
+/// assert_eq!(
+///     trained_on_wine.to_string(),
+///     "datasets.`name` = 'wine' AND datasets.`context` = 'training' AND datasets.`digest` != 'v6'"
+/// );
+/// ```
 pub mod dataset {
     use super::{Field, FieldKind, ListedTextField};
 
@@ -200,10 +244,36 @@ pub mod dataset {
 }
 
 /// Field that is compared as a number.
+///
+/// ```
+/// use mlflow::search::metric;
+///
+/// let good = metric("rmse").gt(0.1) & metric("rmse").le(0.7) & metric("epochs").ge(10) & metric("epochs").lt(100);
+/// assert_eq!(
+///     good.to_string(),
+///     "metrics.`rmse` > 0.1 AND metrics.`rmse` <= 0.7 AND metrics.`epochs` >= 10 AND metrics.`epochs` < 100"
+/// );
+/// let sound = metric("failures").eq(0) & metric("gpus").ne(3);
+/// assert_eq!(sound.to_string(), "metrics.`failures` = 0 AND metrics.`gpus` != 3");
+/// assert_eq!(metric("rmse").asc().to_string(), "metrics.`rmse` ASC");
+/// assert_eq!(metric("accuracy").desc().to_string(), "metrics.`accuracy` DESC");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberField(Field);
 
 /// Field that is compared as an integer.
+///
+/// ```
+/// use mlflow::search::attribute::{start_time, version_number};
+///
+/// let day = start_time().ge(1_700_000_000_000) & start_time().lt(1_700_086_400_000);
+/// assert_eq!(day.to_string(), "start_time >= 1700000000000 AND start_time < 1700086400000");
+/// let middle = version_number().gt(1) & version_number().le(9) & version_number().ne(4);
+/// assert_eq!(middle.to_string(), "version_number > 1 AND version_number <= 9 AND version_number != 4");
+/// assert_eq!(version_number().eq(7).to_string(), "version_number = 7");
+/// assert_eq!(start_time().asc().to_string(), "start_time ASC");
+/// assert_eq!(start_time().desc().to_string(), "start_time DESC");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntegerField(Field);
 
@@ -218,7 +288,13 @@ pub struct IntegerField(Field);
 /// let _ = mlflow::search::attribute::status().one_of(["FAILED", "KILLED"]);
 /// ```
 /// ```
-/// let _ = mlflow::search::attribute::status().ne("FAILED");
+/// use mlflow::search::attribute::{run_name, status};
+///
+/// let kept = status().ne("FAILED") & run_name().like("fit-%") & run_name().ilike("%final%");
+/// assert_eq!(kept.to_string(), "status != 'FAILED' AND run_name LIKE 'fit-%' AND run_name ILIKE '%final%'");
+/// assert_eq!(run_name().eq("baseline").to_string(), "run_name = 'baseline'");
+/// assert_eq!(run_name().asc().to_string(), "run_name ASC");
+/// assert_eq!(run_name().desc().to_string(), "run_name DESC");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextField(Field);
@@ -227,8 +303,17 @@ pub struct TextField(Field);
 /// The name of an experiment is not compared with lists.
 ///
 /// ```
-/// let runs = mlflow::search::attribute::run_id().one_of(["a", "b"]);
+/// use mlflow::search::{attribute, dataset};
+///
+/// let runs = attribute::run_id().one_of(["a", "b"]);
 /// assert_eq!(runs.to_string(), "run_id IN ('a', 'b')");
+/// let others = dataset::name().none_of(["wine", "digits"]) & dataset::digest().ne("v6");
+/// assert_eq!(others.to_string(), "datasets.`name` NOT IN ('wine', 'digits') AND datasets.`digest` != 'v6'");
+/// let like = attribute::name().like("wine/%") & attribute::name().ilike("%red%");
+/// assert_eq!(like.to_string(), "name LIKE 'wine/%' AND name ILIKE '%red%'");
+/// assert_eq!(attribute::name().eq("wine").to_string(), "name = 'wine'");
+/// assert_eq!(attribute::name().asc().to_string(), "name ASC");
+/// assert_eq!(attribute::name().desc().to_string(), "name DESC");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedTextField(Field);
@@ -239,7 +324,13 @@ pub struct ListedTextField(Field);
 /// let _ = mlflow::search::attribute::experiment_id().like("1%");
 /// ```
 /// ```
-/// let _ = mlflow::search::attribute::experiment_id().one_of(["1", "2"]);
+/// use mlflow::search::attribute::experiment_id;
+///
+/// assert_eq!(experiment_id().one_of(["1", "2"]).to_string(), "experiment_id IN ('1', '2')");
+/// assert_eq!(experiment_id().none_of(["0"]).to_string(), "experiment_id NOT IN ('0')");
+/// assert_eq!((experiment_id().eq("1") & experiment_id().ne("2")).to_string(), "experiment_id = '1' AND experiment_id != '2'");
+/// assert_eq!(experiment_id().asc().to_string(), "experiment_id ASC");
+/// assert_eq!(experiment_id().desc().to_string(), "experiment_id DESC");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdField(Field);
@@ -251,12 +342,40 @@ pub struct IdField(Field);
 /// let _ = mlflow::search::tag("model").one_of(["a", "b"]);
 /// ```
 /// ```
-/// let _ = mlflow::search::tag("model").is_null();
+/// use mlflow::search::tag;
+///
+/// assert_eq!(tag("model").is_null().to_string(), "tags.`model` IS NULL");
+/// assert_eq!(tag("model").is_not_null().to_string(), "tags.`model` IS NOT NULL");
+/// assert_eq!((tag("stage").eq("dev") & tag("team").ne("qa")).to_string(), "tags.`stage` = 'dev' AND tags.`team` != 'qa'");
+/// assert_eq!((tag("host").like("gpu-%") & tag("host").ilike("%A100%")).to_string(),
+///     "tags.`host` LIKE 'gpu-%' AND tags.`host` ILIKE '%A100%'");
+/// assert_eq!(tag("stage").asc().to_string(), "tags.`stage` ASC");
+/// assert_eq!(tag("stage").desc().to_string(), "tags.`stage` DESC");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagField(Field);
 
 /// Param, which is compared as a text or as a number; see [the module](super).
+///
+/// ```
+/// use mlflow::search::param;
+///
+/// let by_number = param("lr").gt(0.001) & param("lr").le(0.1) & param("epochs").ge(10) & param("epochs").lt(100);
+/// assert_eq!(
+///     by_number.to_string(),
+///     "params.`lr` > 0.001 AND params.`lr` <= 0.1 AND params.`epochs` >= 10 AND params.`epochs` < 100"
+/// );
+/// let by_text = param("model").eq("resnet") & param("optimizer").ne("sgd") & param("data").like("s3://%");
+/// assert_eq!(
+///     by_text.to_string(),
+///     "params.`model` = 'resnet' AND params.`optimizer` != 'sgd' AND params.`data` LIKE 's3://%'"
+/// );
+/// assert_eq!(param("model").ilike("RES%").to_string(), "params.`model` ILIKE 'RES%'");
+/// assert_eq!(param("seed").is_null().to_string(), "params.`seed` IS NULL");
+/// assert_eq!(param("seed").is_not_null().to_string(), "params.`seed` IS NOT NULL");
+/// assert_eq!(param("lr").asc().to_string(), "params.`lr` ASC");
+/// assert_eq!(param("lr").desc().to_string(), "params.`lr` DESC");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamField(Field);
 
