@@ -141,7 +141,7 @@ impl Client {
         block_on(self.0.server_info())
     }
 
-    /// See [`Client::uri`](super::Client::uri), also for an example.
+    /// See [`Client::uri`](super::Client::uri), and [`Client::server_info`](super::Client::server_info) for an example.
     #[must_use]
     pub fn uri(&self) -> String {
         self.0.uri()

@@ -27,7 +27,7 @@ use crate::model::limits::{
 /// assert_eq!(legal.run_name("fit"), "fit");
 /// assert_eq!(legal.experiment_name(""), None);
 /// assert_eq!(legal.artifact_path("plots//loss.png"), "plots/loss.png");
-/// # legal.take_changes();
+/// assert_eq!(legal.take_changes().len(), 2); // of the tag and of the path
 ///
 /// assert_eq!(legal.metric_key("val/AR@100"), "val/AR_100");
 /// for change in legal.take_changes() {

@@ -77,10 +77,13 @@ impl Client {
     /// let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(file));
     /// let info = client.server_info();
     /// assert_eq!(info.uri, client.uri());
-    /// if let Some(error) = &info.error {
-    ///     assert!(!info.reachable); // nothing has created the file yet
-    ///     eprintln!("{} cannot be used: {error}", info.uri);
-    /// }
+    /// assert!(info.reachable && info.error.is_none());
+    /// assert_eq!(info.version, None); // the first run creates the file
+    ///
+    /// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
+    /// let info = mlflow::blocking::Client::with_config(config).server_info();
+    /// assert!(!info.reachable); // no server listens there
+    /// assert!(info.error.is_some());
     /// ```
     pub async fn server_info(&self) -> ServerInfo {
         let is_fake = matches!(self.0, Target::Fake(..));

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Setting as it is resolved; see [`Config::explain`](crate::Config::explain).
+/// Setting as it is resolved. See [`Config::explain`](crate::Config::explain) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setting {
@@ -21,7 +21,8 @@ pub struct Setting {
     pub problems: Vec<String>,
 }
 
-/// Source of a setting's value. Its `Display` names the source.
+/// Source of a setting's value. Its `Display` names the source. See
+/// [`Config::explain`](crate::Config::explain) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettingSource {

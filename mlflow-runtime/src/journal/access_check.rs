@@ -8,8 +8,8 @@ use crate::journal::free_space;
 use crate::journal::segment::mmap_safety;
 use crate::journal::user_files::JournalLocation;
 
-/// Directory in which values wait until they are delivered; see
-/// [`Config::journal_directory`](crate::Config::journal_directory).
+/// Directory in which values wait until they are delivered. See
+/// [`Config::journal_directory`](crate::Config::journal_directory) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JournalDirectory {

@@ -14,6 +14,42 @@ use crate::journal::user_files;
 const CONTEXT_BYTES: u64 = 64 << 10;
 
 /// Console log of a run: text that grows while the run is open, delivered or not.
+///
+/// ```
+/// use mlflow::journals::{EntryValue, StoredConsole};
+///
+/// /// Returns the last lines of the console logs of a journal.
+/// fn last_lines(journal: &mlflow::journals::StoredJournal) -> std::io::Result<Vec<String>> {
+///     let is_console = |entry: mlflow::journals::Entry| match entry.value {
+///         EntryValue::Console(console) => Some(console),
+///         _ => None,
+///     };
+///     let consoles = journal.entries()?.filter_map(is_console);
+///     let with_text = consoles.filter(|console: &StoredConsole| !console.is_empty());
+///     let show = |console: StoredConsole| {
+///         let (path, bytes) = (console.artifact_path(), console.len());
+///         Ok(format!("{path}, {bytes} bytes:\n{}", console.tail(4096)?))
+///     };
+///     with_text.map(show).collect()
+/// }
+/// # fn main() -> std::io::Result<()> {
+/// # #[cfg(feature = "tracing")]
+/// # {
+/// # use tracing_subscriber::prelude::*;
+/// # let directory = std::env::temp_dir().join(format!("mlflow-doc-console-{}", std::process::id()));
+/// # let config = mlflow::Config::new().quiet(true).exit_timeout(std::time::Duration::ZERO);
+/// # mlflow::configure(config.tracking_uri("http://127.0.0.1:9").journal_dir(&directory));
+/// # let run = mlflow::start_run().start();
+/// # tracing::subscriber::with_default(tracing_subscriber::registry().with(mlflow::layer()), || tracing::info!("loaded"));
+/// # let journal = mlflow::journals::StoredJournal::open(mlflow::health().journal.unwrap())?;
+/// # let shown = last_lines(&journal)?;
+/// # assert!(shown.len() == 1 && shown[0].starts_with("logs/console.log, ") && shown[0].ends_with("loaded\n"), "{shown:?}");
+/// # drop(run);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredConsole {
     artifact_path: String,

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Parts of a journal that cannot be read. Everything else in the journal can be delivered.
+/// Parts of a journal that cannot be read. Everything else in the journal can be delivered. See
+/// [`StoredJournal`](super::StoredJournal) for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Damage {
@@ -12,7 +13,7 @@ pub struct Damage {
     pub files: Vec<FileDamage>,
 }
 
-/// Damage of one file.
+/// Damage of one file. See [`StoredJournal`](super::StoredJournal) for an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FileDamage {
@@ -31,13 +32,14 @@ pub struct FileDamage {
 }
 
 impl Damage {
-    /// Returns true if everything can be read.
+    /// Returns true if everything can be read. See [`StoredJournal`](super::StoredJournal) for an example.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Returns the number of bytes that hold no whole record, in all files together.
+    /// Returns the number of bytes that hold no whole record, in all files together. See
+    /// [`StoredJournal`](super::StoredJournal) for an example.
     #[must_use]
     pub fn skipped_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.skipped_bytes).sum()

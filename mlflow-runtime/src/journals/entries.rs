@@ -31,6 +31,38 @@ use crate::model::logged_model::ModelPath;
 use crate::model::{ArtifactKind, ExperimentRef, RunIdentity, RunStatus, Tag};
 
 /// Entry of a journal: a value of a run.
+///
+/// ```
+/// use std::time::Duration;
+/// use mlflow::journals::{EntryArtifactKind, EntryValue, StoredJournal};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = std::env::temp_dir().join(format!("mlflow-doc-entry-{}", std::process::id()));
+/// # let config = mlflow::Config::new().quiet(true).exit_timeout(Duration::ZERO);
+/// # mlflow::configure(config.tracking_uri("http://127.0.0.1:9").journal_dir(&directory));
+/// let run = mlflow::start_run().name("fit").param("lr", 0.1).start();
+/// run.log_metric_at("loss", 0.5, 1);
+/// run.log_text("All is well.", "notes.txt");
+///
+/// let journal = StoredJournal::open(mlflow::health().journal.expect("the journal is on disk"))?;
+/// let entries: Vec<_> = journal.entries()?.collect();
+/// assert!(entries.iter().all(|entry| entry.run.key == run.key() && !entry.is_settled));
+/// for entry in &entries {
+///     match &entry.value {
+///         EntryValue::Start(start) => assert_eq!((&*start.name, &*start.params["lr"]), ("fit", "0.1")),
+///         EntryValue::Point(point) => assert_eq!((&*point.key, point.value, point.step), ("loss", 0.5, Some(1))),
+///         EntryValue::Artifact { path, kind, bytes, .. } => {
+///             assert_eq!((&**path, *kind, *bytes), ("notes.txt", EntryArtifactKind::File, 12));
+///         }
+///         other => unreachable!("{other:?} was not logged"),
+///     }
+/// }
+/// assert_eq!(entries.len(), 3);
+/// # drop(run);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -46,7 +78,7 @@ pub struct Entry {
     pub value: EntryValue,
 }
 
-/// Value of an [`Entry`].
+/// Value of an [`Entry`]. See [`Entry`] for an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum EntryValue {
@@ -110,7 +142,8 @@ pub enum EntryValue {
     },
 }
 
-/// Kind of an [`EntryValue::Artifact`]: what its bytes are, and what becomes of them in the store.
+/// Kind of an [`EntryValue::Artifact`]: what its bytes are, and what becomes of them in the store. See [`Entry`] for an
+/// example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryArtifactKind {
@@ -136,7 +169,7 @@ pub enum EntryArtifactKind {
     },
 }
 
-/// Run of a journal.
+/// Run of a journal. See [`Entry`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JournalRun {
@@ -150,7 +183,7 @@ pub struct JournalRun {
     pub resumed_run_id: Option<String>,
 }
 
-/// Start of a run, as its process has recorded it.
+/// Start of a run, as its process has recorded it. See [`Entry`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StartedRun {
@@ -168,7 +201,7 @@ pub struct StartedRun {
     pub params: BTreeMap<String, String>,
 }
 
-/// Point of a metric, as its process has logged it.
+/// Point of a metric, as its process has logged it. See [`Entry`] for an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LoggedPoint {
@@ -182,7 +215,7 @@ pub struct LoggedPoint {
     pub step: Option<i64>,
 }
 
-/// Process that has written a journal.
+/// Process that has written a journal. See [`StoredJournal`](super::StoredJournal) for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JournalOrigin {
@@ -216,7 +249,8 @@ pub(super) enum EntrySource {
 /// call of `next` returns what the process has logged meanwhile, so that a program can follow a journal while
 /// it grows.
 ///
-/// A part that cannot be read is skipped, and is reported by [`damage`](Self::damage).
+/// A part that cannot be read is skipped, and is reported by [`damage`](Self::damage). See
+/// [`StoredJournal::entries`](super::StoredJournal::entries) for an example.
 #[derive(Debug)]
 pub struct Entries {
     source: EntrySource,
@@ -299,21 +333,21 @@ impl Entries {
         }
     }
 
-    /// Returns the damage that was met so far.
+    /// Returns the damage that was met so far. See [`StoredJournal`](super::StoredJournal) for an example.
     #[must_use]
     pub fn damage(&self) -> &Damage {
         &self.damage
     }
 
     /// Returns the number of records met so far of kinds that this version of the library does not know. A
-    /// newer version has written them, and delivers them.
+    /// newer version has written them, and delivers them. See [`StoredJournal`](super::StoredJournal) for an example.
     #[must_use]
     pub fn unknown_records(&self) -> u64 {
         self.unknown_records
     }
 
     /// Returns the process that has written the journal; `None` before the first entry was read, and for a journal
-    /// that holds nothing.
+    /// that holds nothing. See [`StoredJournal`](super::StoredJournal) for an example.
     #[must_use]
     pub fn origin(&self) -> Option<&JournalOrigin> {
         self.origin.as_ref()

@@ -103,7 +103,8 @@ pub fn destination_name(tracking_uri: &str) -> String {
 }
 
 /// Lists the journals that [`find`] finds, with what waits in each. Reads all of their records, some ten
-/// million a second. A journal that cannot be read is among them, with its [error](JournalSummary::error).
+/// million a second. A journal that cannot be read is among them, with its [error](JournalSummary::error). See
+/// [`StoredJournal`] for an example.
 ///
 /// # Errors
 /// Returns an error if the configured directory exists and cannot be read.

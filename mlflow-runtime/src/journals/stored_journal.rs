@@ -12,6 +12,53 @@ use crate::journal::quarantine;
 use crate::journal::user_files;
 
 /// Journal on disk: a directory, or a single damaged file.
+///
+/// ```
+/// use std::time::Duration;
+/// use mlflow::journals::{JournalState, StoredJournal};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = std::env::temp_dir().join(format!("mlflow-doc-journal-{}", std::process::id()));
+/// // No server listens there, so everything waits.
+/// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9").journal_dir(&directory);
+/// # let config = config.quiet(true).exit_timeout(Duration::ZERO);
+/// mlflow::configure(config.clone());
+/// let run = mlflow::start_run().name("fit").start();
+/// run.log_metric_at("loss", 0.5, 1);
+///
+/// let path = mlflow::health().journal.expect("the journal is on disk");
+/// let journal = StoredJournal::open(&path)?;
+/// assert_eq!((journal.path(), journal.state()), (&*path, JournalState::Live));
+/// assert_eq!(journal.state().as_str(), "live");
+/// assert!(path.ends_with(journal.name()));
+/// assert!(!journal.is_empty());
+/// assert!(journal.disk_bytes() > 0);
+///
+/// let mut entries = journal.entries()?;
+/// assert_eq!(entries.by_ref().count(), 2); // the start of the run, and the point
+/// assert!(entries.damage().is_empty());
+/// assert_eq!(entries.damage().skipped_bytes(), 0);
+/// assert_eq!(entries.unknown_records(), 0);
+/// assert_eq!(entries.origin().expect("entries were read").destination, "http://127.0.0.1:9");
+///
+/// let summary = journal.summary()?;
+/// assert_eq!(journal.summary_or_error().runs, summary.runs);
+/// assert_eq!((summary.waiting_values(), summary.console_bytes()), (2, 0));
+/// assert_eq!(summary.runs[0].name.as_deref(), Some("fit"));
+/// assert_eq!(summary.runs[0].waiting_values(), 2);
+/// assert_eq!(mlflow::journals::list(&config)?[0].name, summary.name);
+///
+/// let checked = journal.verify()?;
+/// assert_eq!((checked.waiting_values, checked.settled_values), (2, 0));
+/// assert!(checked.damage.is_empty());
+///
+/// // The journal of a process that runs is never deleted.
+/// assert_eq!(journal.remove().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+/// # drop(run);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredJournal {
     path: PathBuf,
@@ -19,7 +66,7 @@ pub struct StoredJournal {
     state: JournalState,
 }
 
-/// State of a journal.
+/// State of a journal. See [`StoredJournal`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -39,7 +86,7 @@ pub enum JournalState {
 }
 
 impl JournalState {
-    /// Returns the name of the state, e.g. `orphaned`.
+    /// Returns the name of the state, e.g. `orphaned`. See [`StoredJournal`] for an example.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

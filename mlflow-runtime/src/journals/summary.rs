@@ -14,7 +14,7 @@ use crate::environment;
 use crate::model::RunStatus;
 
 /// Summary of a journal. Counted is what waits: what the store is not known to have. Some of that may have
-/// been delivered a moment ago.
+/// been delivered a moment ago. See [`StoredJournal`] for an example.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JournalSummary {
@@ -49,7 +49,7 @@ pub struct JournalSummary {
     pub error: Option<String>,
 }
 
-/// Run of a journal, with the number of its waiting values.
+/// Run of a journal, with the number of its waiting values. See [`StoredJournal`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RunSummary {
@@ -90,13 +90,13 @@ pub struct RunSummary {
 
 impl JournalSummary {
     /// Returns the number of values that wait. A value is a point of a metric, a param, a tag, an artifact, or
-    /// the start or end of a run.
+    /// the start or end of a run. See [`StoredJournal`] for an example.
     #[must_use]
     pub fn waiting_values(&self) -> u64 {
         self.runs.iter().map(RunSummary::waiting_values).sum()
     }
 
-    /// Returns the length of all console logs, in bytes.
+    /// Returns the length of all console logs, in bytes. See [`StoredJournal`] for an example.
     #[must_use]
     pub fn console_bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.console_bytes).sum()
@@ -104,7 +104,7 @@ impl JournalSummary {
 }
 
 impl RunSummary {
-    /// Returns the number of values of the run that wait.
+    /// Returns the number of values of the run that wait. See [`StoredJournal`] for an example.
     #[must_use]
     pub fn waiting_values(&self) -> u64 {
         let once = u64::from(self.start_waits) + u64::from(self.end_waits);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::damage::Damage;
 use super::stored_journal::StoredJournal;
 
-/// Result of [`StoredJournal::verify`].
+/// Result of [`StoredJournal::verify`]. See [`StoredJournal`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {

@@ -19,7 +19,8 @@ pub struct ModelMetric {
     pub dataset: Option<DatasetId>,
 }
 
-/// Name and digest of a dataset, by which an experiment knows it.
+/// Name and digest of a dataset, by which an experiment knows it. See
+/// [`RecordedModelMetric`](crate::testing::RecordedModelMetric) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetId {
     /// Name of the dataset.

@@ -48,6 +48,13 @@ pub struct Tag {
 }
 
 /// Status of a run, in MLflow's terms.
+///
+/// ```
+/// use mlflow::RunStatus;
+///
+/// assert_eq!(RunStatus::Killed.as_str(), "KILLED");
+/// assert_eq!("FINISHED".parse(), Ok(RunStatus::Finished));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[non_exhaustive]
@@ -123,6 +130,13 @@ impl FromStr for RunStatus {
 }
 
 /// Error of [`RunStatus::from_str`]: a text that is no status of a run.
+///
+/// ```
+/// use mlflow::{ParseRunStatusError, RunStatus};
+///
+/// let read: Result<RunStatus, ParseRunStatusError> = "done".parse();
+/// assert!(read.is_err_and(|error| error.to_string().starts_with("unknown run status `done`")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseRunStatusError {
     given: String,

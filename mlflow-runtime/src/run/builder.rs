@@ -85,7 +85,7 @@ pub fn start_run_at(site: &'static Callsite) -> RunBuilder {
     builder
 }
 
-/// Builder of a run; see [`start_run()`](fn@crate::start_run). A builder that is dropped without
+/// Builder of a run. See [`start_run()`](fn@crate::start_run) for an example. A builder that is dropped without
 /// [`start`](Self::start) records nothing, and logs a warning.
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]

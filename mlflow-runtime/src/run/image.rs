@@ -68,13 +68,22 @@ impl<'a> Image<'a> {
     }
 
     /// Creates a colour image from `width * height * 3` bytes: red, green and blue of each pixel, in the order of
-    /// [`gray`](Self::gray).
+    /// [`gray`](Self::gray). See [`log_image()`](crate::log_image()) for an example.
     pub fn rgb(width: u32, height: u32, pixels: impl Into<Cow<'a, [u8]>>) -> Self {
         Self::new(width, height, 3, pixels.into())
     }
 
     /// Creates a colour image from `width * height * 4` bytes: red, green, blue and opacity of each pixel, in the
     /// order of [`gray`](Self::gray).
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// let half_seen = [255, 0, 0, 128].repeat(16 * 16);
+    /// run.log_image(mlflow::Image::rgba(16, 16, &half_seen), "red.png");
+    /// drop(run);
+    /// fake.assert_artifact_logged("red.png");
+    /// ```
     pub fn rgba(width: u32, height: u32, pixels: impl Into<Cow<'a, [u8]>>) -> Self {
         Self::new(width, height, 4, pixels.into())
     }

@@ -11,7 +11,7 @@ use crate::run::Run;
 use crate::run::current_run::SuspendedContext;
 
 pin_project_lite::pin_project! {
-    /// Future that logs to a run; see [`Run::instrument`]. `Send` if `F` is.
+    /// Future that logs to a run. See [`Run::instrument`] for an example. `Send` if `F` is.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Instrumented<F> {

@@ -600,7 +600,16 @@ impl Run {
     }
 
     /// Ends the run now, with `status`. A run ends once: a later end, also that of an [`ActiveRun`], changes
-    /// nothing. See [`ActiveRun::finish`] for an example.
+    /// nothing. With a guard at hand, [`ActiveRun::finish`] is simpler.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let active = mlflow::start_run().name("fit").start();
+    /// let run = active.clone(); // a handle, e.g. for another thread
+    /// run.end(mlflow::RunStatus::Killed);
+    /// drop(active); // the run has ended already
+    /// fake.assert_run_killed("fit");
+    /// ```
     ///
     /// A process that was forked from the one that started the run cannot end the run: the call does nothing
     /// there. In a process that has [joined](crate::distributed) the run, the call does not end the run

@@ -10,6 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Reason why a store did not carry out a call. The variant determines what the caller does next.
+///
+/// ```
+/// use mlflow::StoreError;
+///
+/// let error = StoreError::Rejected { reason: "the param `lr` has another value".into() };
+/// assert_eq!(&**error.reason(), "the param `lr` has another value");
+/// assert_eq!(error.to_string(), "the param `lr` has another value");
+/// assert!(std::error::Error::source(&error).is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -80,7 +89,7 @@ impl StoreError {
         }
     }
 
-    /// Returns the description of the failure.
+    /// Returns the description of the failure. See [`StoreError`] for an example.
     #[must_use]
     pub fn reason(&self) -> &ErrorReason {
         match self {
@@ -122,7 +131,7 @@ impl Error for StoreError {
 }
 
 /// Description of a failure for people, with the underlying error, if there is one. Two descriptions are
-/// equal if their texts are equal. Dereferences to the text.
+/// equal if their texts are equal. Dereferences to the text. See [`StoreError`] for an example.
 #[derive(Clone, Debug)]
 pub struct ErrorReason {
     text: String,

@@ -113,7 +113,8 @@ impl TrackedUpload {
 }
 
 /// Progress of an artifact's upload. Its `Display` is the line that a person sees, such as
-/// `uploading model.bin: 1.2 of 2.0 GiB, 110.0 MiB/s, 8 s left; 3 files wait`.
+/// `uploading model.bin: 1.2 of 2.0 GiB, 110.0 MiB/s, 8 s left; 3 files wait`. See [`Recovery`](crate::Recovery) for an
+/// example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadProgress {

@@ -131,6 +131,36 @@ pub fn global_fake() -> Fake {
 }
 
 /// Fake store and tracker that record the values logged in their scope; see [`fake`] and [`global_fake`].
+///
+/// ```
+/// use mlflow::{Dataset, Model, RunStatus};
+///
+/// let fake = mlflow::testing::fake();
+/// fake.assert_nothing_logged();
+///
+/// let run = mlflow::start_run().experiment("digits").name("fit").param("lr", 0.1).tag("stage", "dev").start();
+/// run.log_metric_at("loss", 0.5, 1);
+/// run.log_text("All is well.", "notes.txt");
+/// run.log_input(&Dataset::new("mnist").digest("v7"), "training");
+/// run.log_model(&Model::new("net").bytes("net.bin", [7]));
+/// drop(run);
+/// mlflow::start_run().name("broken").start().finish(RunStatus::Failed);
+/// mlflow::start_run().name("stopped").start().finish(RunStatus::Killed);
+///
+/// fake.assert_experiment_created("digits");
+/// fake.assert_param("lr", "0.1");
+/// fake.assert_tag("stage", "dev");
+/// fake.assert_metric_logged("loss");
+/// fake.assert_metric("loss", &[(1, 0.5)]);
+/// fake.assert_artifact_logged("notes.txt");
+/// fake.assert_input("mnist", "training");
+/// fake.assert_model_logged("net");
+/// fake.assert_run_finished("fit");
+/// fake.assert_run_failed("broken");
+/// fake.assert_run_killed("stopped");
+/// assert_eq!(fake.experiments(), ["digits", "Default"]);
+/// assert_eq!(fake.runs().len(), 3);
+/// ```
 pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
@@ -224,7 +254,7 @@ impl Fake {
         self.store.set_offline(true);
     }
 
-    /// Makes the store available again, after [`offline`](Self::offline).
+    /// Makes the store available again, after [`offline`](Self::offline). See [`offline`](Self::offline) for an example.
     pub fn online(&self) {
         self.store.set_offline(false);
     }

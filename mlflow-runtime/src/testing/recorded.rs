@@ -63,6 +63,22 @@ pub struct RecordedRun {
 }
 
 /// Model that a run has logged.
+///
+/// ```
+/// use mlflow::{Flavor, Model};
+///
+/// let fake = mlflow::testing::fake();
+/// let net = Model::new("net").bytes("net.mpk", [0x81]).flavor(Flavor::custom("burn_record")).param("layers", 4);
+/// let run = mlflow::start_run().start();
+/// run.log_model(&net.step(100));
+/// drop(run);
+///
+/// let model = &fake.runs()[0].models[0];
+/// assert_eq!((&*model.name, model.status, model.step), ("net", "READY", 100));
+/// assert_eq!(model.flavor.as_deref(), Some("burn_record"));
+/// assert_eq!(model.files["net.mpk"], [0x81]);
+/// assert_eq!(model.params["layers"], "4");
+/// ```
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedModel {
@@ -87,6 +103,22 @@ pub struct RecordedModel {
 }
 
 /// Metric of a model that a run has logged.
+///
+/// ```
+/// use mlflow::{Dataset, Model};
+///
+/// let fake = mlflow::testing::fake();
+/// let test_set = Dataset::new("digits-test").digest("v7");
+/// let net = Model::new("net").bytes("net.bin", [7]).metric_on(&test_set, "accuracy", 0.93);
+/// let run = mlflow::start_run().start();
+/// run.log_model(&net);
+/// drop(run);
+///
+/// let metric = &fake.runs()[0].models[0].metrics[0];
+/// assert_eq!((&*metric.key, metric.value, metric.step), ("accuracy", 0.93, 0));
+/// let dataset = metric.dataset.as_ref().expect("it was measured on one");
+/// assert_eq!((&*dataset.name, &*dataset.digest), ("digits-test", "v7"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedModelMetric {
@@ -242,6 +274,14 @@ impl RecordedRun {
 
     /// Returns the tags that come from the code or from the outcome of the run, without those of the
     /// environment and the build.
+    ///
+    /// ```
+    /// let fake = mlflow::testing::fake();
+    /// drop(mlflow::start_run().tag("stage", "dev").start());
+    /// let runs = fake.runs();
+    /// assert!(runs[0].tags.len() > 1); // among them the process and the host
+    /// assert_eq!(runs[0].own_tags().collect::<Vec<_>>(), [("stage", "dev")]);
+    /// ```
     pub fn own_tags(&self) -> impl Iterator<Item = (&str, &str)> {
         let tags = self.tags.iter();
         tags.map(|(key, value)| (key.as_str(), value.as_str()))

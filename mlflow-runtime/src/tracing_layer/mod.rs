@@ -135,7 +135,7 @@ pub fn layer() -> Layer {
     }
 }
 
-/// A layer for `tracing_subscriber`; see [`layer()`](crate::layer()).
+/// Layer for `tracing_subscriber`. See [`layer()`](crate::layer()) for an example.
 #[derive(Debug)]
 #[must_use]
 pub struct Layer {
@@ -160,7 +160,8 @@ impl Layer {
         self
     }
 
-    /// Sets whether spans become metrics, too: their lifetime in seconds. Default: `false`.
+    /// Sets whether spans become metrics, too: their lifetime in seconds. Default: `false`. See
+    /// [`layer()`](crate::layer()) for an example.
     pub fn span_durations(mut self, log: bool) -> Self {
         self.durations = log.then(SpanCounts::default);
         self

@@ -17,7 +17,8 @@ use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::{exit_report, fake_scope, global};
 
-/// State of tracking and of the connection to the store; see [`Health`].
+/// State of tracking and of the connection to the store; see [`Health`]. See
+/// [`Fake::offline`](crate::testing::Fake::offline) for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TrackingState {
@@ -47,7 +48,7 @@ impl Display for TrackingState {
     }
 }
 
-/// Snapshot of the state of tracking; see [`health`].
+/// Snapshot of the state of tracking. See [`health()`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -94,7 +95,7 @@ pub struct Health {
     pub journal: Option<PathBuf>,
 }
 
-/// Values that were lost, by reason. The first loss for each reason logs a warning.
+/// Values that were lost, by reason. The first loss for each reason logs a warning. See [`health()`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
@@ -108,7 +109,7 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// Returns the number of lost values, for all reasons together.
+    /// Returns the number of lost values, for all reasons together. See [`health()`] for an example.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self {
@@ -120,7 +121,7 @@ impl Dropped {
     }
 }
 
-/// Result of a [`flush`].
+/// Result of a flush. See [`flush()`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushReport {
@@ -159,8 +160,16 @@ impl FlushReport {
 /// loads, and a system call for each run with a console log.
 ///
 /// ```
+/// use mlflow::TrackingState;
+///
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().start();
+/// run.log_metric("loss", 0.5);
+/// mlflow::flush(std::time::Duration::from_secs(10));
 /// let health = mlflow::health();
-/// assert_eq!(health.dropped.total(), 0);
+/// assert_eq!(health.state, TrackingState::Connected);
+/// assert_eq!((health.queued, health.delivered), (0, 2)); // the start of the run, and the point
+/// assert_eq!((health.rejected, health.dropped.total()), (0, 0));
 /// ```
 #[must_use]
 pub fn health() -> Health {
@@ -194,8 +203,11 @@ pub fn health() -> Health {
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().param("lr", 0.1).start();
+/// run.log_metric("loss", 0.5);
 /// let report = mlflow::flush(std::time::Duration::from_secs(10));
 /// assert!(report.complete);
+/// assert_eq!((report.queued, report.delivered, report.rejected), (0, 2, 0));
 /// ```
 pub fn flush(timeout: Duration) -> FlushReport {
     let deadline = saturating_deadline(Instant::now(), timeout);
@@ -210,6 +222,16 @@ pub fn flush(timeout: Duration) -> FlushReport {
 /// Flushes as [`flush`] does, at the end of a program that cannot rely on its exit hook, because the program
 /// ends by `abort`, or because it is a library that is unloaded early. Logging still works afterwards, but
 /// runs that are open receive no more system metrics, and stdout and stderr are no longer captured.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # let fake = mlflow::testing::fake();
+/// mlflow::start_run().name("fit").start().finish(mlflow::RunStatus::Finished);
+/// let report = mlflow::shutdown(Duration::from_secs(10));
+/// assert!(report.complete);
+/// // std::process::abort();
+/// ```
 pub fn shutdown(timeout: Duration) -> FlushReport {
     if fake_scope::scoped_fake().is_none() {
         let deadline = saturating_deadline(Instant::now(), timeout);

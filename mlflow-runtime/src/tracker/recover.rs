@@ -19,7 +19,7 @@ use crate::tracker::Tracker;
 use crate::tracker::global::COMPILED_OUT;
 use crate::tracker::health::TrackingState;
 
-/// Result of [`recover`] or [`recover_from`].
+/// Result of [`recover()`] or [`recover_from()`]. See [`recover()`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverReport {
@@ -40,6 +40,15 @@ pub struct RecoverReport {
 }
 
 /// Reason why [`recover_from`] or [`Recovery`] shipped nothing.
+///
+/// ```
+/// use mlflow::{Config, RecoverError, Recovery};
+///
+/// let without_scheme = Recovery::new(Config::new().tracking_uri("host:5000"));
+/// assert!(matches!(without_scheme, Err(RecoverError::InvalidUri { .. })));
+/// let off = Recovery::new(Config::new().enabled(false));
+/// assert_eq!(off.err(), Some(RecoverError::Disabled));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -171,19 +180,34 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// The thread that ships is started at once, and lives until the process ends. So make one `Recovery` for each
 /// destination, and use it as often as needed.
 ///
-/// ```no_run
+/// ```
 /// use std::ops::ControlFlow;
 /// use std::time::Duration;
 ///
-/// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:5000");
+/// # let directory = std::env::temp_dir().join(format!("mlflow-doc-recovery-{}", std::process::id()));
+/// let config = mlflow::Config::new().tracking_uri("http://mlflow.example.org");
+/// # let config = config.journal_dir(&directory).quiet(true);
 /// let recovery = mlflow::Recovery::new(config)?;
-/// let report = recovery.run(Duration::from_secs(600), |progress| {
-///     println!("{} values shipped", progress.delivered);
+/// assert_eq!(recovery.destination(), "http://mlflow.example.org");
+/// let show = |progress: &mlflow::RecoverProgress| {
+///     match &progress.upload {
+///         Some(upload) => eprintln!("{upload}"),
+///         None => eprintln!("{} values shipped", progress.delivered),
+///     }
 ///     ControlFlow::Continue(())
-/// });
-/// if !report.complete {
-///     println!("{}", recovery.progress().reason.unwrap_or_default());
+/// };
+/// recovery.put_back_rejected(); // to send once more what was refused
+/// let mut report = recovery.run(Duration::from_secs(600), show);
+/// if report.complete {
+///     // What was logged to the server's former address.
+///     report = recovery.run_from("http://old.example.org", Duration::from_secs(600), show);
 /// }
+/// if !report.complete {
+///     eprintln!("{}", recovery.progress().reason.unwrap_or_default());
+/// }
+/// # assert!(report.complete, "there is nothing to ship: {report:?}");
+/// # drop(recovery);
+/// # let _ = std::fs::remove_dir_all(&directory);
 /// # Ok::<(), mlflow::RecoverError>(())
 /// ```
 pub struct Recovery {
@@ -198,7 +222,7 @@ impl fmt::Debug for Recovery {
     }
 }
 
-/// Progress of a [`Recovery`] since it was made.
+/// Progress of a [`Recovery`] since it was made. See [`Recovery`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverProgress {

@@ -16,7 +16,8 @@ const HASHED_ELEMENTS: usize = 10_000;
 const DIGEST_CHARS: usize = 8;
 
 /// Element of an array that [`Dataset::from_slice`](super::Dataset::from_slice) takes: an integer of at most 64
-/// bits, a float, a `bool`, or an array `[T; N]` of such elements, which adds a dimension.
+/// bits, a float, a `bool`, or an array `[T; N]` of such elements, which adds a dimension. See
+/// [`Dataset::from_slice`](super::Dataset::from_slice) for an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an element of a dataset",
     note = "an element is a number of at most 64 bits, a `bool`, or an array of such elements"

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::model::python_json::{JsonObject, to_python_json};
 
-/// Type of a column, as MLflow names it.
+/// Type of a column, as MLflow names it. See [`Dataset`](crate::Dataset) for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

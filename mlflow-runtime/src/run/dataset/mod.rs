@@ -216,7 +216,8 @@ impl Dataset {
             .unwrap_or(Cow::Borrowed(DEFAULT_NAME))
     }
 
-    /// Sets the name. Default: the last part of the file's path or the URL, else `dataset`.
+    /// Sets the name. Default: the last part of the file's path or the URL, else `dataset`. See
+    /// [`log_input()`](crate::log_input()) for an example.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -238,7 +239,8 @@ impl Dataset {
         self
     }
 
-    /// Sets the source that the data came from: a path, or a URI such as `s3://bucket/train.parquet`.
+    /// Sets the source that the data came from: a path, or a URI such as `s3://bucket/train.parquet`. See
+    /// [`new`](Self::new) for an example.
     pub fn source(mut self, uri: impl Into<String>) -> Self {
         self.source = DatasetSource::Uri(uri.into());
         self
@@ -329,6 +331,16 @@ impl Dataset {
 
     /// Adds a tag to the use of the dataset as an input of a run. A later tag with the same key replaces it, and the context
     /// of the input is the tag `mlflow.data.context`.
+    ///
+    /// ```
+    /// # use mlflow::Dataset;
+    /// # let fake = mlflow::testing::fake();
+    /// let wine = Dataset::from_url("s3://lake/wine.parquet").tag("split", "0-80%");
+    /// let run = mlflow::start_run().name("fit").start();
+    /// run.log_input(&wine, "training");
+    /// drop(run);
+    /// fake.assert_input("wine.parquet", "training");
+    /// ```
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self

@@ -43,12 +43,16 @@ use metric::GivenMetric;
 /// let classifier = Model::new("classifier")
 ///     .file(&path) // …/model.onnx
 ///     .flavor(Flavor::Onnx)
+///     .model_type("classifier")
 ///     .param("layers", 4)
+///     .tag("team", "vision")
 ///     .step(100);
 /// mlflow::log_model(&classifier);
 /// # drop(run);
 /// # std::fs::remove_dir_all(folder).unwrap();
 /// # fake.assert_model_logged("classifier");
+/// # let model = &fake.runs()[0].models[0];
+/// # assert_eq!((model.model_type.as_deref(), &*model.tags["team"]), (Some("classifier"), "vision"));
 /// ```
 ///
 /// Logged models need MLflow 3. A model that is logged to an older server, or to a SQLite file that MLflow 3 has not

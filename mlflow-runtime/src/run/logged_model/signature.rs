@@ -31,7 +31,7 @@ pub struct Signature {
     outputs: Vec<Field>,
 }
 
-/// Type of a tensor's elements, as `NumPy` names it.
+/// Type of a tensor's elements, as `NumPy` names it. See [`Signature`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
