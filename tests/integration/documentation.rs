@@ -1,5 +1,5 @@
 //! The pages beside the code: each link leads to a file that is there, and to a heading in it. Each page of the guide is
-//! found from the README, and the pages that list names list all of them.
+//! found from the README, and the pages that list names list all of them. In the library, each public item has an example.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -192,4 +192,196 @@ fn every_public_name_of_pythons_mlflow_has_an_equivalent_or_a_reason() {
         missing.is_empty(),
         "coming-from-python.md does not say anything of {missing:?}"
     );
+}
+
+/// Public item of the library, as its source text shows it.
+struct Item {
+    location: String,
+    folder: PathBuf,
+    is_function: bool,
+    name: String,
+    /// Types whose function the item is, or the module that it is in; empty for an item that stands alone.
+    owners: Vec<String>,
+    doc: String,
+}
+
+impl Item {
+    /// Returns the code blocks of the item's doc.
+    fn code(&self) -> String {
+        let mut is_code = false;
+        let in_blocks = self.doc.lines().filter(|line| {
+            let is_fence = line.trim_start().starts_with("```");
+            is_code ^= is_fence;
+            is_code && !is_fence
+        });
+        in_blocks.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns true if the item has an example, if its doc names the item whose example uses it, or if the example of its
+    /// type does.
+    fn has_example(&self, all: &[Self]) -> bool {
+        let is_shown_by = |other: &Self| {
+            let code = other.code();
+            !code.is_empty() && (!self.is_function || words(&code).any(|word| word == self.name))
+        };
+        let links = names_in_backticks(&self.doc);
+        let is_linked = |other: &Self| {
+            let target = |link: &String| words(link).last() == Some(other.name.as_str());
+            links.iter().any(target)
+        };
+        let is_shown_by_owner = |owner: &String| {
+            let is_owner = |other: &&Self| {
+                !other.is_function && other.name == *owner && other.folder == self.folder
+            };
+            all.iter().filter(is_owner).any(is_shown_by)
+        };
+        !self.code().is_empty()
+            || self.doc.contains("example")
+                && all
+                    .iter()
+                    .any(|other| is_linked(other) && is_shown_by(other))
+            || !self.owners.is_empty() && self.owners.iter().all(is_shown_by_owner)
+    }
+}
+
+/// Returns the words of a text that may be names in Rust.
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.split(move |c| !is_part(c))
+        .filter(|word| !word.is_empty())
+}
+
+/// Returns the public functions, types and inline modules of a file that are not hidden. Functions that a macro writes belong
+/// to all types in whose `impl` the macro stands.
+fn public_items(file: &Path) -> Vec<Item> {
+    let text = fs::read_to_string(file).unwrap();
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    let (mut items, mut macro_uses) = (Vec::new(), Vec::new());
+    let (mut doc, mut owner) = (String::new(), String::new());
+    for (index, line) in text.lines().enumerate() {
+        let trimmed = line.trim();
+        if let Some(prose) = trimmed.strip_prefix("///") {
+            doc.extend([prose, "\n"]);
+            continue;
+        }
+        let mut line_words = words(trimmed).filter(|word| !matches!(*word, "async" | "const"));
+        let (first, kind, name) = (line_words.next(), line_words.next(), line_words.next());
+        let is_top = line.starts_with(|c: char| !c.is_whitespace());
+        if let (Some("pub"), Some(kind @ ("fn" | "struct" | "enum" | "trait" | "mod")), Some(name)) =
+            (first, kind, name)
+            && trimmed.starts_with("pub ")
+            && !(kind == "mod" && trimmed.ends_with(';'))
+            && (is_top || kind != "trait")
+            && !trimmed.contains("fn $")
+            && !doc.contains("#[doc(hidden)]")
+        {
+            items.push(Item {
+                location: format!("{}:{}: {owner} {name}", file.display(), index + 1),
+                folder: file.parent().unwrap().to_owned(),
+                is_function: kind == "fn",
+                name: name.to_owned(),
+                owners: Some(owner.clone())
+                    .filter(|owner| !owner.is_empty())
+                    .into_iter()
+                    .collect(),
+                doc: std::mem::take(&mut doc),
+            });
+        }
+        match (first, kind) {
+            (Some("macro_rules"), Some(name)) if is_top => owner = name.to_owned(),
+            (Some("pub"), Some("mod")) if trimmed.ends_with('{') => {
+                owner = name.unwrap_or_default().to_owned()
+            }
+            (Some("impl"), _) if is_top && trimmed.ends_with('{') => {
+                let head = trimmed.split(" for ").last().unwrap_or_default();
+                let head = head.trim_start_matches("impl");
+                let head = if head.starts_with('<') {
+                    head.split_once("> ").map_or("", |(_, rest)| rest)
+                } else {
+                    head
+                };
+                let path = head.split(['<', '{']).next().unwrap_or_default();
+                owner = words(path).last().unwrap_or_default().to_owned();
+            }
+            (Some(name), _) if trimmed.starts_with(&format!("{name}!(")) => {
+                macro_uses.push((name.to_owned(), owner.clone()));
+            }
+            _ if line.starts_with('}') => owner.clear(),
+            _ => {}
+        }
+        if trimmed == "#[doc(hidden)]" {
+            doc.push_str(trimmed);
+        } else if trimmed.is_empty()
+            || trimmed.ends_with(['{', '}', ';'])
+            || trimmed.starts_with("pub")
+        {
+            doc.clear();
+        }
+    }
+    for item in &mut items {
+        let users = macro_uses
+            .iter()
+            .filter(|(name, _)| item.owners.contains(name));
+        let users: Vec<String> = users.map(|(_, user)| user.clone()).collect();
+        if !users.is_empty() {
+            item.owners = users;
+        }
+    }
+    items
+}
+
+/// Appends the sources below a folder.
+fn find_sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            find_sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_public_item_of_the_library_has_an_example() {
+    // The folders whose public items users see. The functions that the macros call need no example.
+    let folders = [
+        "client",
+        "entities",
+        "journals",
+        "run",
+        "search",
+        "testing",
+        "tracing_layer",
+        "tracker",
+    ];
+    let is_for_macros =
+        |item: &Item| item.location.contains("callsite.rs") || item.name == "start_run_at";
+    let source = root().join("mlflow-runtime/src");
+    let mut files = Vec::new();
+    find_sources(&source, &mut files);
+    let all: Vec<Item> = files.iter().flat_map(|file| public_items(file)).collect();
+    let is_checked = |item: &&Item| {
+        folders
+            .iter()
+            .any(|folder| item.folder.starts_with(source.join(folder)))
+    };
+    let checked: Vec<_> = all
+        .iter()
+        .filter(is_checked)
+        .filter(|item| !is_for_macros(item))
+        .collect();
+    assert!(
+        checked.len() > 350,
+        "only {} items were found",
+        checked.len()
+    );
+    let without: Vec<_> = { checked.iter() }
+        .filter(|item| !item.has_example(&all))
+        .map(|item| &item.location)
+        .collect();
+    assert!(without.is_empty(), "no example shows {without:#?}");
 }
