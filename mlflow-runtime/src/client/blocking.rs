@@ -28,9 +28,11 @@ use crate::store::ClientError;
 /// # let fake = mlflow::testing::fake();
 /// # drop(mlflow::start_run().name("fit").start());
 /// let client = mlflow::blocking::Client::new();
+/// let mut names = Vec::new();
 /// for run in client.search_runs(SearchRuns::new().limit(10)) {
-///     println!("{}", run?.name);
+///     names.push(run?.name);
 /// }
+/// assert_eq!(names, ["fit"]);
 /// # Ok::<(), mlflow::ClientError>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -432,11 +432,20 @@ impl Client {
     /// Deletes a deleted run for good, with its artifacts, as `mlflow gc` does. The artifacts are deleted first,
     /// and only below the run's own directory, whose name is the id of the run.
     ///
-    /// ```no_run
-    /// let client = mlflow::blocking::Client::new();
-    /// client.delete_run("0f5c7bba0b1f4d7e8f0d9a6c5b4e3d2a")?;
-    /// client.delete_run_permanently("0f5c7bba0b1f4d7e8f0d9a6c5b4e3d2a")?;
-    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    /// use mlflow::ClientError;
+    ///
+    /// # let directory = std::env::temp_dir().join(format!("mlflow-doc-delete-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&directory).unwrap();
+    /// let file = format!("sqlite://{}", directory.join("mlflow.db").display());
+    /// let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(file));
+    /// let experiment = client.create_experiment("wine")?;
+    /// let run = client.create_run(mlflow::entities::NewRun::new(&experiment))?;
+    /// client.delete_run(&run.run_id)?;
+    /// client.delete_run_permanently(&run.run_id)?;
+    /// assert!(matches!(client.run(&run.run_id), Err(ClientError::NotFound { .. })));
+    /// # std::fs::remove_dir_all(&directory).unwrap();
+    /// # Ok::<(), ClientError>(())
     /// ```
     ///
     /// # Errors

@@ -56,6 +56,8 @@ impl RunBuilder {
     /// for epoch in first_epoch..3 {
     ///     run.log_metric_at("loss", 0.5, epoch);
     /// }
+    /// # drop(run);
+    /// # fake.assert_metric("loss", &[(0, 0.5), (1, 0.5), (2, 0.5)]);
     /// # Ok::<(), mlflow::ClientError>(())
     /// ```
     pub fn resume_last(self) -> Resume {

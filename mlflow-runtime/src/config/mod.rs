@@ -323,10 +323,13 @@ impl Config {
     /// created or changed.
     ///
     /// ```
-    /// let directory = mlflow::Config::new().journal_directory();
-    /// if let Some(problem) = directory.problem {
-    ///     println!("{} cannot be used: {problem}", directory.path.display());
-    /// }
+    /// let path = std::env::temp_dir().join("mlflow-journal-of-a-first-run");
+    /// let directory = mlflow::Config::new().journal_dir(&path).journal_directory();
+    /// assert_eq!((directory.path, directory.problem), (path, None));
+    /// assert!(!directory.exists); // the first run creates it
+    ///
+    /// let file = mlflow::Config::new().journal_dir("/dev/null/journal").journal_directory();
+    /// assert!(file.problem.is_some());
     /// ```
     #[must_use]
     pub fn journal_directory(&self) -> JournalDirectory {

@@ -7,8 +7,12 @@
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {
-//! # let directory = std::env::temp_dir().join(format!("mlflow-journals-{}", std::process::id()));
-//! # let config = mlflow::Config::new().journal_dir(&directory);
+//! # let directory = std::env::temp_dir().join(format!("mlflow-doc-journals-{}", std::process::id()));
+//! # let config = mlflow::Config::new().quiet(true).exit_timeout(std::time::Duration::ZERO);
+//! # let config = config.tracking_uri("http://127.0.0.1:9").journal_dir(&directory);
+//! # mlflow::configure(config.clone());
+//! # let run = mlflow::start_run().name("fit").start();
+//! # assert_eq!(mlflow::journals::list(&config)?[0].runs[0].name.as_deref(), Some("fit"));
 //! for journal in mlflow::journals::list(&config)? {
 //!     let destination = journal.destination.as_deref().unwrap_or("nowhere yet");
 //!     println!("{}: {} values for {destination}", journal.state, journal.waiting_values());
@@ -16,6 +20,8 @@
 //!         println!("  {} {}", run.key, run.name.as_deref().unwrap_or("?"));
 //!     }
 //! }
+//! # drop(run);
+//! # std::fs::remove_dir_all(&directory)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -62,11 +68,16 @@ use crate::config::destination::Destination;
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
-/// # let directory = std::env::temp_dir().join(format!("mlflow-find-{}", std::process::id()));
-/// # let config = mlflow::Config::new().journal_dir(&directory);
-/// for journal in mlflow::journals::find(&config)? {
-///     println!("{} {}", journal.state(), journal.path().display());
-/// }
+/// # let directory = std::env::temp_dir().join(format!("mlflow-doc-find-{}", std::process::id()));
+/// # let config = mlflow::Config::new().quiet(true).exit_timeout(std::time::Duration::ZERO);
+/// # let config = config.tracking_uri("http://127.0.0.1:9").journal_dir(&directory);
+/// # mlflow::configure(config.clone());
+/// let run = mlflow::start_run().name("fit").start();
+/// let own = mlflow::health().journal;
+/// let found = mlflow::journals::find(&config)?;
+/// assert!(found.iter().any(|journal| Some(journal.path()) == own.as_deref()));
+/// # drop(run);
+/// # std::fs::remove_dir_all(&directory)?;
 /// # Ok(())
 /// # }
 /// ```

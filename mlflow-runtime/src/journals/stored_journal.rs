@@ -204,17 +204,24 @@ impl StoredJournal {
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// use mlflow::journals::EntryValue;
+    /// use mlflow::journals::{EntryValue, StoredJournal};
     ///
-    /// # let directory = std::env::temp_dir().join(format!("mlflow-entries-{}", std::process::id()));
-    /// # let config = mlflow::Config::new().journal_dir(&directory);
-    /// for journal in mlflow::journals::find(&config)? {
-    ///     for entry in journal.entries()? {
-    ///         if let EntryValue::Point(point) = &entry.value {
-    ///             println!("{} {} = {}", entry.run.key, point.key, point.value);
-    ///         }
-    ///     }
-    /// }
+    /// # let directory = std::env::temp_dir().join(format!("mlflow-doc-entries-{}", std::process::id()));
+    /// # let config = mlflow::Config::new().quiet(true).exit_timeout(std::time::Duration::ZERO);
+    /// # let config = config.tracking_uri("http://127.0.0.1:9").journal_dir(&directory);
+    /// # mlflow::configure(config.clone());
+    /// let run = mlflow::start_run().start();
+    /// run.log_metric_at("loss", 0.5, 1);
+    /// let journal = StoredJournal::open(mlflow::health().journal.expect("the journal is on disk"))?;
+    /// let mut entries = journal.entries()?;
+    /// let is_point = |value: &EntryValue| matches!(value, EntryValue::Point(point) if point.value == 0.5);
+    /// assert!(entries.any(|entry| is_point(&entry.value)));
+    /// assert_eq!(entries.next(), None);
+    ///
+    /// run.log_metric_at("loss", 0.25, 2); // the iterator goes on
+    /// assert!(entries.next().is_some());
+    /// # drop(run);
+    /// # std::fs::remove_dir_all(&directory)?;
     /// # Ok(())
     /// # }
     /// ```

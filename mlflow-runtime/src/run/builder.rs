@@ -210,6 +210,8 @@ impl RunBuilder {
     /// ```
     /// # let fake = mlflow::testing::fake();
     /// let run = mlflow::start_run().run_id("0f1a6c3be2d94f5d8f3c1f7a1c2b3d4e").start();
+    /// # drop(run);
+    /// # assert_eq!(fake.runs()[0].id, "0f1a6c3be2d94f5d8f3c1f7a1c2b3d4e");
     /// ```
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.options.run_id = Some(id.into());

@@ -134,9 +134,11 @@ impl Run {
     /// # use std::time::Duration;
     /// # let fake = mlflow::testing::fake();
     /// let run = mlflow::start_run().start();
+    /// assert_eq!(run.run_id(), None);
     /// mlflow::flush(Duration::from_secs(10));
-    /// if let (Some(id), Some(url)) = (run.run_id(), run.url()) {
-    ///     println!("run {id} is shown at {url}");
+    /// assert!(run.run_id().is_some());
+    /// if let Some(url) = run.url() {
+    ///     eprintln!("the run is shown at {url}");
     /// }
     /// ```
     #[must_use]

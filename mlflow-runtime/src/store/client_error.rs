@@ -21,6 +21,7 @@ use crate::search::SearchError;
 ///     Err(ClientError::NotFound { .. }) => { client.create_experiment("wine")?; }
 ///     found => { found?; }
 /// }
+/// assert_eq!(client.experiment("wine")?.name, "wine");
 /// # Ok::<(), ClientError>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -104,9 +104,10 @@ impl Error for RecoverError {}
 /// If tracking is off, nothing is shipped, and the report is empty and not complete. With a
 /// [fake](crate::testing::fake) there is nothing to ship, and the report is complete.
 ///
-/// ```no_run
+/// ```
+/// # let fake = mlflow::testing::fake();
 /// let report = mlflow::recover(std::time::Duration::from_secs(600));
-/// println!("{} values shipped, {} journals left", report.delivered, report.journals_left);
+/// eprintln!("{} values shipped, {} journals left", report.delivered, report.journals_left);
 /// assert!(report.complete);
 /// ```
 pub fn recover(timeout: Duration) -> RecoverReport {
