@@ -437,7 +437,7 @@ impl Client {
     ///
     /// # let directory = std::env::temp_dir().join(format!("mlflow-doc-delete-{}", std::process::id()));
     /// # std::fs::create_dir_all(&directory).unwrap();
-    /// let file = format!("sqlite://{}", directory.join("mlflow.db").display());
+    /// let file = format!("sqlite:///{}", directory.join("mlflow.db").display());
     /// let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(file));
     /// let experiment = client.create_experiment("wine")?;
     /// let run = client.create_run(mlflow::entities::NewRun::new(&experiment))?;

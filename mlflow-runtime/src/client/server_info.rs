@@ -73,7 +73,7 @@ impl Client {
     ///
     /// ```
     /// let directory = std::env::temp_dir().join(format!("mlflow-doc-server-info-{}", std::process::id()));
-    /// let file = format!("sqlite://{}", directory.join("mlflow.db").display());
+    /// let file = format!("sqlite:///{}", directory.join("mlflow.db").display());
     /// let client = mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(file));
     /// let info = client.server_info();
     /// assert_eq!(info.uri, client.uri());
