@@ -293,7 +293,7 @@ fn public_items(file: &Path) -> Vec<Item> {
         match (first, kind) {
             (Some("macro_rules"), Some(name)) if is_top => owner = name.to_owned(),
             (Some("pub"), Some("mod")) if trimmed.ends_with('{') => {
-                owner = name.unwrap_or_default().to_owned()
+                owner = name.unwrap_or_default().to_owned();
             }
             (Some("impl"), _) if is_top && trimmed.ends_with('{') => {
                 let head = trimmed.split(" for ").last().unwrap_or_default();
