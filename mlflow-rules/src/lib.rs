@@ -3,7 +3,7 @@
 //! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
 //! finds credentials anywhere in a text, by their form or by the name before them. [`key_fault`] checks the key of a metric, a
 //! param or a tag. [`url_without_credentials`] and [`url_without_secrets`] leave the secret parts of a URL
-//! out. [`git`] finds the commit that a build records.
+//! out. [`git`] finds the commit that a build records. [`find_nearest`] finds the name that a mistyped one was meant to be.
 //!
 //! The macros, the runtime and the command line share these rules: a macro judges arguments when
 //! the code is compiled, the runtime judges values when they are logged. The crate is internal to
@@ -24,12 +24,14 @@ mod credential;
 pub mod git;
 mod hex;
 mod key;
+mod nearest;
 mod secret_name;
 mod url;
 
 pub use credential::{Edge, Masked, add_secret_finder, credential_ranges, mask};
 pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
+pub use nearest::find_nearest;
 pub use secret_name::{is_secret_name, is_secret_value};
 pub use url::{url_without_credentials, url_without_secrets};
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::warnings::UserWarning;
 
 /// Lookup of a setting's variable; `None` if the variable is unset.
-pub(crate) type SettingLookup<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
+pub(crate) type SettingLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Returns the value of a setting; `None` if the variable is unset or empty.
 pub(crate) fn read_setting(

@@ -53,13 +53,15 @@
 //!
 //! # Configuration
 //!
-//! Values given to [`configure`] win over the environment, and the environment wins over the defaults. A
+//! Values given to [`configure`] win over the environment, the environment wins over the
+//! [configuration file](#configuration-file), and that over the defaults. A
 //! value that cannot be used causes one warning, and the next of these sources is used. Only a tracking URI
 //! that cannot be used is never replaced: values then wait in the journal until the URI is fixed.
 //! [`Config::explain`] shows each setting with its source, and `cargo mlflow doctor` on the command line does.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
+//! | `MLFLOW_CONFIG_FILE` | [configuration file](#configuration-file) | the nearest `mlflow.toml` in the working directory or above it |
 //! | `MLFLOW_TRACKING_URI` | destination of runs: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `databricks[://profile]`, with the feature `postgres` also `postgresql://user@host/database` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
 //! | `MLFLOW_RUN_ID` | run that the first run without a parent continues or, in one of several processes, joins: see [`distributed`] | |
@@ -90,9 +92,30 @@
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` | seconds between two samples | 10 |
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | number of samples whose mean makes one point | 1 |
 //! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | name of the machine in the metrics' names: `system/<node id>/…` | |
-//! | `MLFLOW_ENV` | value of the tag `deployment.environment` | |
+//! | `MLFLOW_ENV` | section of the configuration file, and value of the tag `deployment.environment` | |
 //! | `MLFLOW_RUN_CONTEXT` | tags of every run, as a JSON object; they win over automatic tags; values with a secret's name are redacted | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | proxies, with their usual meaning; none is used for a server on this machine (`localhost`, a loopback address) | |
+//!
+//! ## Configuration file
+//!
+//! The settings of a project may stand in a file `mlflow.toml`, in the working directory or above it. The key of a setting is
+//! the name of its variable in lower case, without `MLFLOW_`. The section that `MLFLOW_ENV` names wins over `[default]`:
+//!
+//! ```toml
+//! [default]
+//! tracking_uri = "sqlite:///mlflow.db"        # relative paths begin at the directory of the file
+//! experiment_name = "wine-quality"
+//!
+//! [production]                                # MLFLOW_ENV=production
+//! tracking_uri = "https://mlflow.example.com"
+//! tracking_token = { env = "WINE_TOKEN" }     # a secret is named by the variable that holds it
+//! exit_timeout = 20
+//! ```
+//!
+//! Passwords, tokens and headers that stand in the file are refused, as are `run_id` and `rendezvous_id`, which belong to one
+//! process. An entry that cannot be used is told with its line, and all others are used. If the file as a whole cannot be
+//! read, its tracking URI is unknown, and values wait in the journal. A file that belongs to another user, or that every user
+//! can write, is ignored with a warning unless `MLFLOW_CONFIG_FILE` names it. `MLFLOW_CONFIG_FILE=/dev/null` turns the file off.
 //!
 //! # Features
 //!
@@ -297,5 +320,6 @@ pub fn set_experiment(name: impl Into<String>) {
 #[doc = include_str!("../../docs/threads-tasks-ranks.md")]
 #[doc = include_str!("../../docs/offline.md")]
 #[doc = include_str!("../../docs/services.md")]
+#[doc = include_str!("../../docs/sweep.md")]
 #[cfg_attr(feature = "tracing", doc = include_str!("../../docs/tracing.md"))]
 struct Readme;

@@ -3,6 +3,7 @@
 //! Invariants: every name that has to be an argument of the function is one; MLflow accepts every
 //! literal key; no key is logged twice.
 
+use mlflow_rules::find_nearest;
 use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType, Signature};
@@ -10,7 +11,7 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType, Signature};
 use crate::analyze::key;
 use crate::analyze::parameters::{Binding, Parameter};
 use crate::analyze::wrapping::{self, ReturnedValue, Wrapping};
-use crate::errors::{Errors, find_nearest, format_names};
+use crate::errors::{Errors, format_names};
 use crate::parse::arguments::{Arguments, Entry};
 use crate::parse::name_template::{self, TemplatePart};
 

@@ -3,13 +3,14 @@
 //! Invariants: every key occurs at most once; an error in one argument does not hide those in
 //! others.
 
+use mlflow_rules::find_nearest;
 use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, LitStr, Path, Token, parenthesized};
 
-use crate::errors::{Errors, find_nearest, format_names};
+use crate::errors::{Errors, format_names};
 
 const ARGUMENT_NAMES: [&str; 17] = [
     "experiment",

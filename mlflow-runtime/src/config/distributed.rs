@@ -158,13 +158,13 @@ mod tests {
         environment: &[(&str, &str)],
         place: Option<RankInfo>,
     ) -> (Option<String>, String) {
-        let find = |name| environment.iter().find(|(key, _)| *key == name);
-        let lookup = |name| find(name).map(|(_, value)| (*value).into());
+        let find = |name: &str| environment.iter().find(|(key, _)| *key == name);
+        let lookup = |name: &str| find(name).map(|(_, value)| (*value).into());
         let DistributedSettings {
             rank_info: _,
             rendezvous_id,
             metric_prefix,
-        } = options.resolve(&mut Resolver::new(&lookup), place);
+        } = options.resolve(&mut Resolver::new(&lookup, None), place);
         (rendezvous_id, metric_prefix)
     }
 

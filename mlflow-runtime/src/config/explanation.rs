@@ -3,26 +3,23 @@
 //! Invariants: what is explained is what the process would use, because the same code chooses it. No secret is
 //! in the result, and nothing is logged.
 
-use std::env;
-
 use mlflow_rules::{Edge, mask};
 
 use super::proxies;
 use super::resolver::{ChosenSetting, Resolver};
 use super::setting::Setting;
 use crate::config::Config;
-use crate::env_vars::SettingLookup;
 use crate::environment::launcher::{self, RankInfo};
 use crate::environment::{self, run_context};
 use crate::warnings::UserWarning;
 
 impl Config {
-    /// Returns every setting as it is resolved now: from this configuration, the environment, MLflow's
-    /// credentials file and the defaults, in this order. Settings are listed in the order of the
+    /// Returns every setting as it is resolved now: from this configuration, the environment, the
+    /// [configuration file](crate#configuration-file), MLflow's credentials file and the defaults, in this order. Settings are listed in the order of the
     /// [table of variables](crate#configuration), each by the name of its variable. Behind them are variables
     /// that are ignored, but no settings.
     ///
-    /// Nothing is logged, and no file but the credentials file is read. Secrets are not in the result.
+    /// Nothing is logged, and no file but these two is read. Secrets are not in the result.
     ///
     /// ```
     /// use mlflow::{Config, SettingSource};
@@ -44,22 +41,16 @@ impl Config {
     #[must_use]
     pub fn explain(&self) -> Vec<Setting> {
         let faults = launcher::faults().collect();
-        self.explain_from(
-            &|variable| env::var_os(variable),
-            launcher::rank_info(),
-            faults,
-        )
+        self.explain_from(Resolver::of_process(), launcher::rank_info(), faults)
     }
 
-    /// Explains the settings like [`explain`](Self::explain), with the given variable lookup and rank in place
-    /// of the environment's.
-    fn explain_from(
+    /// Explains the settings like [`explain`](Self::explain), with the given resolver and rank in place of the process's.
+    pub(super) fn explain_from(
         &self,
-        lookup: SettingLookup<'_>,
+        mut resolver: Resolver<'_>,
         place: Option<RankInfo>,
         launcher_faults: Vec<(&'static str, UserWarning)>,
     ) -> Vec<Setting> {
-        let mut resolver = Resolver::new(lookup);
         self.clone().resolve_with(&mut resolver, place);
         resolver
             .choose(environment::DEPLOYMENT_ENVIRONMENT)
@@ -104,6 +95,7 @@ impl From<ChosenSetting> for Setting {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
     use std::ffi::OsString;
     use std::fs;
     use std::num::NonZeroU32;
@@ -121,11 +113,11 @@ mod tests {
     }
 
     fn explain_bytes(config: &Config, environment: &[(&'static str, OsString)]) -> Vec<Setting> {
-        let lookup = |variable| {
+        let lookup = |variable: &str| {
             let found = environment.iter().find(|(key, _)| *key == variable);
             found.map(|(_, value)| value.clone())
         };
-        config.explain_from(&lookup, None, Vec::new())
+        config.explain_from(Resolver::new(&lookup, None), None, Vec::new())
     }
 
     fn find<'s>(settings: &'s [Setting], name: &str) -> &'s Setting {
@@ -260,7 +252,13 @@ mod tests {
         }
         let variables: Vec<_> = { VARIABLES.iter() }
             .map(|(name, _)| *name)
-            .chain(["MLFLOW_RENDEZVOUS_ID", "MLFLOW_RUN_CONTEXT", "HTTP_PROXY"])
+            .chain([
+                "MLFLOW_RENDEZVOUS_ID",
+                "MLFLOW_RUN_CONTEXT",
+                "HTTP_PROXY",
+                // Tested beside the file.
+                "MLFLOW_CONFIG_FILE",
+            ])
             .collect();
         for name in documented() {
             assert!(variables.contains(&name), "{name} is not tested");

@@ -41,25 +41,30 @@ impl LoginOptions {
             password,
             token,
         } = self;
+        // An entry of the configuration file must not win over another way to log in that takes precedence over the file.
+        let is_token_named = token.is_some() || resolver.is_any_set(&[TOKEN, TOKEN_FILE, AUTH]);
+        let is_password_named = password.is_some() || resolver.is_any_set(&[PASSWORD]);
         let username = resolver
             .choose("MLFLOW_TRACKING_USERNAME")
             .configured(username)
+            .ignoring_file_if(is_token_named)
             .variable(|value| Ok(without_line_end(value)))
             .file(file, |file| file.username.clone())
             .unless_in_uri(is_in_uri);
         let gives_username = is_left_to_file(username.chosen());
         let username = username.or_unset();
         let password = resolver
-            .choose("MLFLOW_TRACKING_PASSWORD")
+            .choose(PASSWORD)
             .configured(password)
+            .ignoring_file_if(is_token_named)
             .variable(|value| Ok(Secret::new(without_line_end(value))))
             .file(file, |file| file.password.clone())
             .unless_in_uri(is_in_uri);
         let gives_password = is_left_to_file(password.chosen());
         let password = password.or_unset();
         let file = file.filter(|_| gives_username || gives_password);
-        let token = resolve_token(resolver, token, is_in_uri);
-        let (auth, workspace) = resolve_auth(resolver);
+        let token = resolve_token(resolver, token, is_in_uri, is_password_named);
+        let (auth, workspace) = resolve_auth(resolver, is_password_named);
         let by_auth = || auth.map(|_| TokenSource::File(service_account_file("token")));
         let login = Login {
             username,
@@ -86,19 +91,27 @@ fn resolve_token(
     resolver: &mut Resolver<'_>,
     configured: Option<TokenSource>,
     is_in_uri: bool,
+    is_password_named: bool,
 ) -> Option<TokenSource> {
     let (file, token) = match configured {
         Some(file @ TokenSource::File(_)) => (Some(file), None),
         token => (None, token),
     };
     let is_configured = token.is_some();
-    let mut by_value = resolver.choose("MLFLOW_TRACKING_TOKEN").configured(token);
+    let is_file_named = resolver.is_any_set(&[TOKEN_FILE, AUTH]);
+    let is_auth_named = resolver.is_any_set(&[AUTH]);
+    let mut by_value = resolver
+        .choose(TOKEN)
+        .configured(token)
+        .ignoring_file_if(is_password_named || is_file_named);
     if file.is_none() {
         let token = |value| Ok(TokenSource::Value(Secret::new(without_line_end(value))));
         by_value = by_value.variable(token);
     }
     let by_value = by_value.unless_in_uri(is_in_uri).or_unset();
-    let mut by_file = { resolver.choose("MLFLOW_TRACKING_TOKEN_FILE") }.configured(file);
+    let mut by_file = { resolver.choose(TOKEN_FILE) }
+        .configured(file)
+        .ignoring_file_if(is_password_named || is_auth_named);
     if !is_configured {
         by_file = by_file.variable(|path| Ok(TokenSource::File(path.into())));
     }
@@ -106,9 +119,13 @@ fn resolve_token(
 }
 
 /// Chooses the way of logging in, and returns the workspace that it names.
-fn resolve_auth(resolver: &mut Resolver<'_>) -> (Option<RequestAuth>, Option<String>) {
+fn resolve_auth(
+    resolver: &mut Resolver<'_>,
+    is_password_named: bool,
+) -> (Option<RequestAuth>, Option<String>) {
     let auth = resolver
         .choose(AUTH)
+        .ignoring_file_if(is_password_named)
         .variable(|name| RequestAuth::parse(&name));
     let mut workspace = None;
     let mut warning = None;
@@ -127,6 +144,9 @@ fn resolve_auth(resolver: &mut Resolver<'_>) -> (Option<RequestAuth>, Option<Str
     (auth.with_warning(warning).or_unset(), workspace)
 }
 
+const PASSWORD: &str = "MLFLOW_TRACKING_PASSWORD";
+const TOKEN: &str = "MLFLOW_TRACKING_TOKEN";
+const TOKEN_FILE: &str = "MLFLOW_TRACKING_TOKEN_FILE";
 const AUTH: &str = "MLFLOW_TRACKING_AUTH";
 
 /// Way of logging in that MLflow's own client knows by a name.

@@ -1,10 +1,11 @@
 //! Settings of the process, resolved from [`configure`](crate::configure), the environment and the defaults.
 //!
-//! Invariants: a value given to `configure` takes precedence over the environment, and the environment over
-//! the defaults. A value that cannot be used causes one warning, never an error, and the next source's value
+//! Invariants: a value given to `configure` takes precedence over the environment, the environment over the configuration file,
+//! and that over the defaults. A value that cannot be used causes one warning, never an error, and the next source's value
 //! is used instead: see [`resolver`]. The tracking URI is the exception: one that cannot be used has no replacement, and values
 //! wait in the journal, because they must not go to a store that was not meant.
 
+mod config_file;
 pub(crate) mod console;
 mod credentials_file;
 pub(crate) mod databricks_profile;
@@ -86,6 +87,7 @@ impl fmt::Debug for GivenUri {
 /// Id of the experiment that exists in every MLflow store, named `Default`.
 const DEFAULT_EXPERIMENT_ID: &str = "0";
 const TRACKING_URI: &str = "MLFLOW_TRACKING_URI";
+const EXPERIMENT_ID: &str = "MLFLOW_EXPERIMENT_ID";
 const REQUEST_TIMEOUT: &str = "MLFLOW_HTTP_REQUEST_TIMEOUT";
 const MAX_RETRIES: &str = "MLFLOW_HTTP_REQUEST_MAX_RETRIES";
 const ENABLED: &str = "MLFLOW_TRACKING_ENABLED";
@@ -333,7 +335,7 @@ impl Config {
     /// ```
     #[must_use]
     pub fn journal_directory(&self) -> JournalDirectory {
-        let mut resolver = Resolver::new(&|variable| env::var_os(variable));
+        let mut resolver = Resolver::of_process();
         let location = resolve_journal(&mut resolver, self.journal_dir.clone());
         JournalDirectory::check(&location, &temporary_journal())
     }
@@ -359,35 +361,36 @@ impl Config {
     /// Returns true if lines on stderr are left out. Called before the other settings are resolved: resolving
     /// them may write such lines.
     pub(crate) fn is_quiet(&self) -> bool {
-        let is_true = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
-        let is_set = || env::var(QUIET).is_ok_and(|value| is_true(value.trim()));
-        self.quiet.unwrap_or_else(is_set)
+        resolve_quiet(&mut Resolver::of_process(), self.quiet)
     }
 
     /// Resolves the settings like [`resolve`](Self::resolve), without a warning of values that cannot be used:
     /// for a caller that logs nothing itself.
     pub(crate) fn resolve_silently(self) -> Settings {
-        let mut resolver = Resolver::new(&|variable| env::var_os(variable));
-        self.resolve_with(&mut resolver, launcher::rank_info())
+        self.resolve_with(&mut Resolver::of_process(), launcher::rank_info())
     }
 
     /// Resolves the settings, and puts those into effect that hold for the whole process.
     pub(crate) fn resolve(self) -> Settings {
         let place = launcher::rank_info();
         launcher::warn_faults();
-        let settings = self.resolve_from(&|variable| env::var_os(variable), place);
+        let settings = self.resolve_by(Resolver::of_process(), place);
         settings.redact_patterns.put_into_effect();
         settings
     }
 
-    /// Resolves the settings like [`resolve`](Self::resolve), with the given variable lookup and rank in
-    /// place of the environment's.
+    /// Resolves the settings like [`resolve`](Self::resolve), with the given variable lookup and rank in place of the
+    /// environment's, and without a configuration file.
     pub(crate) fn resolve_from(
         self,
         lookup: SettingLookup<'_>,
         place: Option<launcher::RankInfo>,
     ) -> Settings {
-        let mut resolver = Resolver::new(lookup);
+        self.resolve_by(Resolver::new(lookup, None), place)
+    }
+
+    /// Resolves the settings, and issues the warnings of the resolver.
+    fn resolve_by(self, mut resolver: Resolver<'_>, place: Option<launcher::RankInfo>) -> Settings {
         let settings = self.resolve_with(&mut resolver, place);
         for ChosenSetting { warnings, .. } in resolver.into_record() {
             warnings.iter().for_each(UserWarning::issue);
@@ -459,11 +462,7 @@ impl Config {
             .variable(|value| parse_number(JOURNAL_MAX_BYTES, &value, "a number of bytes"))
             .or(1 << 30);
         let point_rate = resolve_point_rate(resolver, metric_max_points_per_second);
-        let quiet = resolver
-            .choose(QUIET)
-            .configured(quiet)
-            .variable(|value| parse_flag(QUIET, &value))
-            .or(false);
+        let quiet = resolve_quiet(resolver, quiet);
         let redact_patterns = redact_patterns.resolve(resolver);
         let console = console.resolve(resolver);
         let system_metrics = system_metrics.resolve(resolver);
@@ -529,6 +528,14 @@ fn former_root(root: &Path) -> Option<PathBuf> {
     })
 }
 
+fn resolve_quiet(resolver: &mut Resolver<'_>, configured: Option<bool>) -> bool {
+    resolver
+        .choose(QUIET)
+        .configured(configured)
+        .variable(|value| parse_flag(QUIET, &value))
+        .or(false)
+}
+
 /// Returns the destination of the first source that is set, even if that destination cannot be used: values
 /// that were meant for it must not go to another store.
 fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<GivenUri>) -> Destination {
@@ -537,11 +544,17 @@ fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<GivenUri>
     let chosen = resolver
         .choose(TRACKING_URI)
         .configured_as(configured.filter(|uri| !uri.trim().is_empty()), parse)
-        .variable(parse);
+        .variable_or_fault(parse, |file, fault| {
+            Some(Destination::of_unusable_file(file, fault))
+        });
     let (destination, source) = match chosen.chosen() {
         Some((destination, SettingSource::Configured)) => {
             (destination.clone(), "the configured tracking URI")
         }
+        Some((destination, SettingSource::ConfigFile(_))) => (
+            destination.clone(),
+            "the tracking URI of the configuration file",
+        ),
         Some((destination, _)) => (destination.clone(), TRACKING_URI),
         None => (
             Destination::default_or_unusable(),
@@ -580,15 +593,17 @@ fn resolve_experiments(
         cut = warning;
         Ok(experiment)
     };
+    let is_id_set = resolver.is_any_set(&[EXPERIMENT_ID]);
     let mut name = resolver
         .choose("MLFLOW_EXPERIMENT_NAME")
         .configured_as(name, &mut parse);
     let is_name_configured = name.chosen().is_some();
     if id.is_none() {
-        name = name.variable(&mut parse);
+        // The name takes precedence over the id, but not one of the file over one of the environment.
+        name = name.ignoring_file_if(is_id_set).variable(&mut parse);
     }
     let name = name.with_warning(cut).or_unset();
-    let mut id = resolver.choose("MLFLOW_EXPERIMENT_ID").configured(id);
+    let mut id = resolver.choose(EXPERIMENT_ID).configured(id);
     if !is_name_configured {
         id = id.variable(|id| Ok(ExperimentRef::Id(id)));
     }
@@ -661,7 +676,7 @@ mod tests {
             .iter()
             .map(|(key, value)| (*key, (*value).to_owned()))
             .collect();
-        let find = move |variable| {
+        let find = move |variable: &str| {
             let mut matching = environment.iter().filter(|(key, _)| *key == variable);
             matching.next().map(|(_, value)| value.into())
         };

@@ -2,20 +2,22 @@
 //!
 //! Invariants:
 //!
-//! - The sources of a setting are looked at in the order configured value, variable, credentials file,
-//!   default. The first value that can be used is chosen, and no later source is looked at.
+//! - The sources of a setting are looked at in the order configured value, variable, configuration file,
+//!   credentials file, default. The first value that can be used is chosen, and no later source is looked at.
 //! - A value that was looked at and cannot be used leaves a warning in the record, and so does a value that is
 //!   used although something is wrong with it.
 //! - The record holds no password and no token.
 //!
 //! The settings of the process are made from what the resolver chooses, so the record agrees with them.
 
+use std::env;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mlflow_rules::REDACTED;
 
+use super::config_file::{self, ConfigFile, EntryFault};
 use super::credentials_file::{CredentialsFile, FileCredentials};
 use super::setting::SettingSource;
 use crate::config::destination::Destination;
@@ -28,6 +30,7 @@ use crate::warnings::UserWarning;
 /// Choice among the sources of settings.
 pub(super) struct Resolver<'e> {
     lookup: SettingLookup<'e>,
+    file: Option<ConfigFile>,
     record: Vec<ChosenSetting>,
 }
 
@@ -49,15 +52,41 @@ pub(super) struct Choice<'r, 'e, T> {
     warnings: Vec<UserWarning>,
     /// True if the tracking URI holds what is used in place of the setting.
     is_in_uri: bool,
+    /// True if an entry of the configuration file would go against a setting that takes precedence.
+    ignores_file: bool,
 }
 
 impl<'e> Resolver<'e> {
-    /// Creates a resolver that reads variables with `lookup`.
-    pub(super) fn new(lookup: SettingLookup<'e>) -> Self {
-        Self {
+    /// Creates a resolver that reads the environment and the configuration file of the process.
+    pub(super) fn of_process() -> Resolver<'static> {
+        let lookup: SettingLookup<'static> = &|variable| env::var_os(variable);
+        let directory = env::current_dir().ok();
+        Resolver::new(lookup, ConfigFile::find(lookup, directory.as_deref()))
+    }
+
+    /// Creates a resolver that reads variables with `lookup`, and entries of the configuration file, if there is one.
+    pub(super) fn new(lookup: SettingLookup<'e>, file: Option<ConfigFile>) -> Self {
+        let mut resolver = Self {
             lookup,
+            file,
             record: Vec::new(),
-        }
+        };
+        resolver.record_file();
+        resolver
+    }
+
+    /// Records which configuration file is read.
+    fn record_file(&mut self) {
+        let path = self.file.as_ref().map(|file| file.path().to_owned());
+        let shown = path.as_ref().map(SettingValue::to_shown);
+        self.choose(config_file::VARIABLE)
+            .look_at(SettingSource::Variable(config_file::VARIABLE), |lookup| {
+                match env_vars::read_setting(lookup, config_file::VARIABLE) {
+                    Ok(named) => path.filter(|_| named.is_some()).map(Ok),
+                    Err(warning) => Some(Err(warning)),
+                }
+            })
+            .or_unset_shown_as(shown.as_deref());
     }
 
     /// Begins the choice of the setting that `variable` sets.
@@ -68,7 +97,14 @@ impl<'e> Resolver<'e> {
             chosen: None,
             warnings: Vec::new(),
             is_in_uri: false,
+            ignores_file: false,
         }
+    }
+
+    /// Returns true if one of the variables has a value.
+    pub(super) fn is_any_set(&self, variables: &[&'static str]) -> bool {
+        let mut variables = variables.iter();
+        variables.any(|variable| env_vars::read_setting(self.lookup, variable) != Ok(None))
     }
 
     /// Returns true if a variable is set, even if its value is empty.
@@ -96,8 +132,15 @@ impl<'e> Resolver<'e> {
         }
     }
 
-    /// Returns all that was chosen.
-    pub(super) fn into_record(self) -> Vec<ChosenSetting> {
+    /// Returns all that was chosen. The warnings about the configuration file are those of `MLFLOW_CONFIG_FILE`: only now
+    /// is it known which of its entries are settings.
+    pub(super) fn into_record(mut self) -> Vec<ChosenSetting> {
+        let warnings = self.file.as_mut().map(ConfigFile::take_warnings);
+        let mut of_file =
+            { self.record.iter_mut() }.find(|setting| setting.variable == config_file::VARIABLE);
+        if let (Some(warnings), Some(of_file)) = (warnings, of_file.as_mut()) {
+            of_file.warnings.extend(warnings);
+        }
         self.record
     }
 }
@@ -133,16 +176,68 @@ impl<T: SettingValue> Choice<'_, '_, T> {
         self.look_at(SettingSource::Configured, |_| value.map(parse))
     }
 
-    /// Looks at the variable.
-    pub(super) fn variable(self, parse: impl FnOnce(String) -> Result<T, UserWarning>) -> Self {
+    /// Leaves out the configuration file, if an entry of it would go against a setting that takes precedence.
+    pub(super) fn ignoring_file_if(mut self, ignores_file: bool) -> Self {
+        self.ignores_file = ignores_file;
+        self
+    }
+
+    /// Looks at the variable, then at the entry of the configuration file.
+    pub(super) fn variable(self, parse: impl FnMut(String) -> Result<T, UserWarning>) -> Self {
+        self.variable_or_fault(parse, |_, _| None)
+    }
+
+    /// Looks at the variable, then at the entry of the configuration file. What `on_fault` returns for the path and the fault
+    /// of a file, or of an entry, that cannot be used is chosen in place of a value.
+    pub(super) fn variable_or_fault(
+        self,
+        mut parse: impl FnMut(String) -> Result<T, UserWarning>,
+        on_fault: impl FnOnce(&Path, &str) -> Option<T>,
+    ) -> Self {
         let variable = self.variable;
-        self.look_at(
-            SettingSource::Variable(variable),
-            |lookup| match env_vars::read_setting(lookup, variable) {
-                Ok(value) => value.map(parse),
-                Err(warning) => Some(Err(warning)),
+        let source = SettingSource::Variable(variable);
+        self.look_at(source, |lookup| {
+            let value = env_vars::read_setting(lookup, variable);
+            value.map_or_else(|warning| Some(Err(warning)), |value| value.map(&mut parse))
+        })
+        .look_at_file(parse, on_fault)
+    }
+
+    fn look_at_file(
+        mut self,
+        parse: impl FnOnce(String) -> Result<T, UserWarning>,
+        on_fault: impl FnOnce(&Path, &str) -> Option<T>,
+    ) -> Self {
+        let Resolver { lookup, file, .. } = &mut *self.resolver;
+        let Some(file) = file else {
+            return self;
+        };
+        // An earlier source, too, makes the entry a known one.
+        let value = file.value_of(self.variable, *lookup);
+        if self.chosen.is_some() || self.ignores_file {
+            return self;
+        }
+        let chosen = match value {
+            None => None,
+            Some(Ok(text)) => match parse(text) {
+                Ok(value) => Some(value),
+                Err(warning) => {
+                    self.warnings.push(file.with_place(self.variable, warning));
+                    None
+                }
             },
-        )
+            Some(Err(fault)) => {
+                let (EntryFault::Entry(text) | EntryFault::File(text)) = &fault;
+                let instead = on_fault(file.path(), text);
+                if let (EntryFault::Entry(text), None) = (&fault, &instead) {
+                    self.warnings.push(UserWarning::new(format_args!("{text}")));
+                }
+                instead
+            }
+        };
+        let source = SettingSource::ConfigFile(file.path().to_owned());
+        self.chosen = chosen.map(|value| (value, source));
+        self
     }
 
     /// Looks at the first of these variables that is set, which other programs know, too.

@@ -32,6 +32,8 @@ pub enum SettingSource {
     Variable(&'static str),
     /// User name or password in the tracking URI, which win over all others.
     TrackingUri,
+    /// Configuration file `mlflow.toml`, by its path.
+    ConfigFile(PathBuf),
     /// MLflow's credentials file, by its path.
     CredentialsFile(PathBuf),
     /// No source: the default is used.
@@ -44,7 +46,7 @@ impl fmt::Display for SettingSource {
             Self::Configured => f.write_str("configured"),
             Self::Variable(variable) => f.write_str(variable),
             Self::TrackingUri => f.write_str("tracking URI"),
-            Self::CredentialsFile(path) => write!(f, "{}", path.display()),
+            Self::ConfigFile(path) | Self::CredentialsFile(path) => write!(f, "{}", path.display()),
             Self::Default => f.write_str("default"),
         }
     }

@@ -194,11 +194,11 @@ mod tests {
         options: SystemMetricsOptions,
         environment: &[(&'static str, &str)],
     ) -> SystemMetricsSettings {
-        let lookup = |variable: &'static str| {
+        let lookup = |variable: &str| {
             let found = environment.iter().find(|(key, _)| *key == variable);
             found.map(|(_, value)| (*value).into())
         };
-        options.resolve(&mut Resolver::new(&lookup))
+        options.resolve(&mut Resolver::new(&lookup, None))
     }
 
     #[test]

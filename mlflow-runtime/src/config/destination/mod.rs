@@ -42,6 +42,12 @@ impl Destination {
         }
     }
 
+    /// Returns the destination of a program whose tracking URI is unknown, because the configuration file, or the entry in it,
+    /// has a fault.
+    pub(crate) fn of_unusable_file(file: &Path, fault: &str) -> Self {
+        Self::Unusable(UnusableUri::from_unusable_file(file, fault))
+    }
+
     /// Returns the destination of a program that names none: a file in the working directory, as in MLflow's own client.
     /// Without the feature `sqlite`, values wait for that file.
     pub(crate) fn default_or_unusable() -> Self {

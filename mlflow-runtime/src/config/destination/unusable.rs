@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 use mlflow_rules::{Edge, mask, url_without_credentials};
 
@@ -71,6 +72,19 @@ impl UnusableUri {
             given,
             reason,
             remedy,
+        }
+    }
+
+    /// Returns the fault of a URI that the configuration file does not tell. Values wait under the name of the file.
+    pub(super) fn from_unusable_file(file: &Path, fault: &str) -> Self {
+        let name = file.display().to_string();
+        let expected =
+            "`tracking_uri` in a section of a file that can be read, or MLFLOW_TRACKING_URI";
+        Self {
+            given: name.clone(),
+            reason: fault.to_owned(),
+            origin: name,
+            remedy: Remedy::UriLike(expected.into()),
         }
     }
 
