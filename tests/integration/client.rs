@@ -9,6 +9,8 @@ use crate::support::fake_server::{FakeServer, Reply};
 use crate::support::mlflow::{Server, free_port};
 use crate::support::program::Folder;
 
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
 fn info_of(uri: &str) -> ServerInfo {
     blocking::Client::with_config(Config::new().tracking_uri(uri)).server_info()
 }
@@ -143,4 +145,77 @@ fn any_executor_may_ask() {
     let asked = ask();
     let asked = std::thread::spawn(move || smol::block_on(asked));
     assert!(!asked.join().unwrap());
+}
+
+/// Regression: at the end of a sweep, values on their way made `best_run` return nothing, or an earlier best run.
+#[test]
+fn the_best_run_is_found_directly_after_its_sweep() {
+    let folder = Folder::new();
+    let ended = folder.run(SCRIPTED, &["trials 300", "best Default trial"], &[]);
+    assert_eq!(ended.stdout, "best 149.5\n", "{}", ended.stderr);
+    // A later sweep finds its own best run, and none of the earlier sweep.
+    let ended = folder.run(SCRIPTED, &["trials 400", "best Default trial"], &[]);
+    assert_eq!(ended.stdout, "best 199.5\n", "{}", ended.stderr);
+    assert!(!ended.stderr.contains("best_run"), "{}", ended.stderr);
+}
+
+/// Values for another store, which does not answer, take nothing of the time for those that matter.
+#[test]
+fn the_best_run_waits_for_no_other_store() {
+    let server = FakeServer::start(|_, _| Reply::Hang);
+    let other = format!("to {}", server.url());
+    let script = [
+        &other,
+        "trials 1",
+        "to sqlite:///mlflow.db",
+        "trials 300",
+        "best Default trial",
+    ];
+    let ended = Folder::new().run(SCRIPTED, &script, &[("MLFLOW_EXIT_TIMEOUT", "0")]);
+    assert_eq!(ended.stdout, "best 149.5\n", "{}", ended.stderr);
+    assert!(!ended.stderr.contains("best_run"), "{}", ended.stderr);
+}
+
+/// Returns the reply of a server that finds one run, and never answers when a run is to be created.
+fn reply_with_an_old_run(request: &str) -> Reply {
+    let run = r#"{"info": {"run_id": "0123456789abcdef0123456789abcdef", "run_name": "old", "experiment_id": "0",
+        "status": "FINISHED", "start_time": 1, "artifact_uri": "mlflow-artifacts:/0", "lifecycle_stage": "active"},
+        "data": {"metrics": [{"key": "trial", "value": 7.5, "timestamp": 1, "step": 0}]}}"#;
+    let path = request.rsplit('/').next().unwrap_or_default();
+    if path.starts_with("create") {
+        return Reply::Hang;
+    }
+    match path.split('?').next().unwrap_or_default() {
+        "version" => Reply::status(200, "3.17.2"),
+        "get" | "get-by-name" => Reply::json(
+            r#"{"experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"}}"#,
+        ),
+        "search" => Reply::json(&format!(r#"{{"runs": [{run}]}}"#)),
+        _ => Reply::json("{}"),
+    }
+}
+
+/// A call that waited until a server answers would hang at the end of each sweep.
+#[test]
+fn the_best_run_of_what_is_delivered_comes_with_a_line_if_values_are_undelivered() {
+    let server = FakeServer::start(|request, _| reply_with_an_old_run(&request.line));
+    let ended = Folder::new().run(
+        SCRIPTED,
+        &["trials 2", "best Default trial"],
+        &[
+            ("MLFLOW_TRACKING_URI", &server.url()),
+            ("MLFLOW_EXIT_TIMEOUT", "0"),
+        ],
+    );
+    assert_eq!(ended.stdout, "best 7.5\n", "{}", ended.stderr);
+    let lines = ended.stderr.lines();
+    let lines: Vec<_> = lines
+        .filter(|line| line.starts_with("mlflow: best_run"))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("one line: {}", ended.stderr);
+    };
+    let words = "mlflow: best_run of \"trial\" in the experiment \"Default\": 12 values of this process are not delivered \
+                 (best_run waits for them for 5 seconds at most), so the answer may lack runs or values.";
+    assert!(line.starts_with(words), "{line}");
 }

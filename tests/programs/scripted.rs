@@ -41,6 +41,8 @@
 //! move FROM TO        ships orphaned journals of the URI FROM to the URI TO, and prints the report or error
 //! curves COUNT        calls COUNT times a function that returns a metric whose curve another thread logs
 //! trials COUNT        calls COUNT times a function with two arguments that logs three points and returns a number
+//! best EXPERIMENT KEY prints `best` and the greatest value that a run has of the metric, `none` or the error
+//! to URI              sets the tracking URI for runs that start from now on
 //! returned            calls functions whose attribute names their returned values rightly or wrongly
 //! inner ID            calls, in a run of the experiment `outer`, a function that continues the run ID
 //! outside KEY         logs a metric without a run
@@ -244,6 +246,8 @@ fn main() {
                     trial(number, 0.5);
                 });
             }
+            ["best", experiment, key] => best(experiment, key),
+            ["to", uri] => mlflow::set_tracking_uri(uri),
             ["outside", key] => mlflow::log_metric(key, 1.0),
             ["unstarted"] => {
                 let _run = mlflow::start_run().name("unstarted");
@@ -316,6 +320,14 @@ fn trial(number: u32, rate: f64) -> f64 {
         mlflow::metric!("loss", rate / f64::from(step + 1), step = step);
     }
     f64::from(number) * rate
+}
+
+fn best(experiment: &str, key: &str) {
+    match mlflow::best_run(experiment, key, mlflow::Goal::Maximize) {
+        Ok(Some(run)) => println!("best {}", run.metrics[key].value),
+        Ok(None) => println!("best none"),
+        Err(error) => println!("best error: {error}"),
+    }
 }
 
 fn print_report(report: &mlflow::RecoverReport) {
