@@ -1,7 +1,12 @@
 //! Panics that end the process: the run is FAILED, and has the message of the panic.
 
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
+
+use mlflow::testing::fake;
+use mlflow::{ActiveRun, Metric, Run};
 
 use crate::support::program::{Folder, one};
 
@@ -77,4 +82,66 @@ fn a_build_that_aborts_on_panic_fails_its_run() {
     assert_eq!(status, "FAILED");
     assert_eq!(message, at_its_line("no memory left in the body"));
     assert_eq!(points, 1);
+}
+
+const fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
+const _: () = {
+    is_unwind_safe::<Run>();
+    is_unwind_safe::<ActiveRun>();
+    is_unwind_safe::<Metric>();
+};
+
+/// Value whose text panics in the middle.
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("half")?;
+        panic!("no text")
+    }
+}
+
+/// Compiles without `AssertUnwindSafe`, and what is logged before and after the panics is all there.
+#[test]
+fn a_run_is_used_on_after_a_caught_panic() {
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    let loss = run.metric("loss");
+    let handle: Run = (*run).clone();
+    let panicking_points = || {
+        (0..3).map(|step| {
+            assert!(step < 2, "no third point");
+            ("point", step)
+        })
+    };
+    for round in 0..2 {
+        let caught = catch_unwind(|| {
+            run.log_metric_at("metric", 0.5, round);
+            run.log_metrics(panicking_points(), round);
+        });
+        assert!(caught.is_err());
+        let caught = catch_unwind(|| {
+            loss.log(0.25, round);
+            handle.scope(|| {
+                mlflow::metric!("scoped", 1, step = round);
+                panic!("inside the scope");
+            })
+        });
+        assert!(caught.is_err());
+        let caught = catch_unwind(|| handle.log_table(panicking_points(), "table.json"));
+        assert!(caught.is_err());
+        assert!(catch_unwind(|| handle.set_tag("broken", Broken)).is_ok());
+        assert_eq!(Run::current().as_ref(), Some(&handle));
+    }
+    handle.log_table([("point", 9)], "table.json");
+    drop(run);
+    fake.assert_metric("metric", &[(0, 0.5), (1, 0.5)]);
+    fake.assert_metric("point", &[(0, 0.0), (0, 1.0), (1, 0.0), (1, 1.0)]);
+    fake.assert_metric("loss", &[(0, 0.25), (1, 0.25)]);
+    fake.assert_metric("scoped", &[(0, 1.0), (1, 1.0)]);
+    fake.assert_tag("broken", "half…");
+    let runs = fake.runs();
+    assert_eq!(runs[0].status, mlflow::RunStatus::Finished);
+    let table = String::from_utf8_lossy(&runs[0].artifacts["table.json"]);
+    assert!(table.ends_with(r#""data":[["point",9]]}"#), "{table}");
 }

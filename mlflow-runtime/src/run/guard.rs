@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::thread;
 
 use super::Run;
@@ -66,6 +67,10 @@ impl ActiveRun {
         self.run.end(status);
     }
 }
+
+// As for `Run`. What the guard adds, the place among the contexts of its thread, changes only when the guard is made and dropped.
+impl UnwindSafe for ActiveRun {}
+impl RefUnwindSafe for ActiveRun {}
 
 impl fmt::Debug for ActiveRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

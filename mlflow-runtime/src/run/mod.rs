@@ -38,6 +38,7 @@ pub(crate) mod table_row;
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -766,6 +767,12 @@ impl Run {
         self.0.as_ref().map(|inner| &inner.identity)
     }
 }
+
+// A panic leaves nothing half done that a handle could show. Code of the user, which may panic, is called before a value is
+// written or after it: the methods of `MetricValue`, `Display` and `Serialize`, iterators, and subscribers of `tracing`. A
+// thread's writer is thus never left in the middle of a record, and the data behind every lock is valid at each step (`sync`).
+impl UnwindSafe for Run {}
+impl RefUnwindSafe for Run {}
 
 impl PartialEq for Run {
     /// Returns true if the two handles belong to the same run. All handles that record nothing are equal.
