@@ -1,7 +1,8 @@
 //! Logging to the current run: functions for keys known at run time, macros for literal keys.
 //!
 //! Invariant: without a current run, each function and macro does nothing and costs one access to a
-//! thread-local. A warning names the first keys that are logged so, at most five in a process.
+//! thread-local. A warning names the first keys that are logged so, at most five in a process, and the line of the call. Each
+//! function therefore passes its caller's location on.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -31,6 +32,7 @@ use crate::tracker::global::{self, COMPILED_OUT};
 /// # fake.assert_metric("rmse", &[(0, 0.79)]);
 /// ```
 #[inline]
+#[track_caller]
 pub fn log_metric(key: &str, value: impl MetricValue) {
     log_point(key, value.as_metric(), 0);
 }
@@ -48,10 +50,12 @@ pub fn log_metric(key: &str, value: impl MetricValue) {
 /// # fake.assert_metric("layer/1/norm", &[(10, 1.0)]);
 /// ```
 #[inline]
+#[track_caller]
 pub fn log_metric_at(key: &str, value: impl MetricValue, step: impl Step) {
     log_point(key, value.as_metric(), step.as_step());
 }
 
+#[track_caller]
 fn log_point(key: &str, value: f64, step: i64) {
     if COMPILED_OUT {
         return;
@@ -72,6 +76,7 @@ fn log_point(key: &str, value: f64, step: i64) {
 /// # drop(run);
 /// # fake.assert_metric("r2", &[(3, 0.1)]);
 /// ```
+#[track_caller]
 pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
     metrics: impl IntoIterator<Item = (K, V)>,
     step: impl Step,
@@ -94,6 +99,7 @@ pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
 /// # drop(run);
 /// # assert_eq!(fake.runs()[0].metrics["temperature"][0].timestamp_ms, 1_764_000_000_250);
 /// ```
+#[track_caller]
 pub fn log_metric_at_time(
     key: &str,
     value: impl MetricValue,
@@ -121,6 +127,7 @@ pub fn log_metric_at_time(
 /// # fake.assert_metric("lr.1", &[(5, 0.01)]);
 /// # assert_eq!(fake.runs()[0].metrics.len(), 3);
 /// ```
+#[track_caller]
 pub fn log_metrics_of<T: Serialize + ?Sized>(stats: &T, step: impl Step) {
     if let Some(run) = current_run_or_warn("call of", "log_metrics_of") {
         run.log_metrics_of(stats, step);
@@ -136,6 +143,7 @@ pub fn log_metrics_of<T: Serialize + ?Sized>(stats: &T, step: impl Step) {
 /// # drop(run);
 /// # fake.assert_param("optimizer", "adam");
 /// ```
+#[track_caller]
 pub fn log_param(key: &str, value: impl Display) {
     if let Some(run) = current_run_or_warn("param", key) {
         run.log_param(key, value);
@@ -156,6 +164,7 @@ pub fn log_param(key: &str, value: impl Display) {
 /// # fake.assert_param("lr", "0.1");
 /// # fake.assert_param("layers", "[64, 32]");
 /// ```
+#[track_caller]
 pub fn log_params<T: Serialize + ?Sized>(params: &T) {
     if let Some(run) = current_run_or_warn("call of", "log_params") {
         run.log_params(params);
@@ -171,6 +180,7 @@ pub fn log_params<T: Serialize + ?Sized>(params: &T) {
 /// # drop(run);
 /// # fake.assert_tag("dataset", "v3");
 /// ```
+#[track_caller]
 pub fn set_tag(key: &str, value: impl Display) {
     if let Some(run) = current_run_or_warn("tag", key) {
         run.set_tag(key, value);
@@ -186,6 +196,7 @@ pub fn set_tag(key: &str, value: impl Display) {
 /// # drop(run);
 /// # fake.assert_tag("stage", "dev");
 /// ```
+#[track_caller]
 pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)>) {
     if let Some(run) = current_run_or_warn("call of", "set_tags") {
         run.set_tags(tags);
@@ -201,6 +212,7 @@ pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("coefficients.csv"));
 /// ```
+#[track_caller]
 pub fn log_text(text: &str, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("artifact", artifact_file) {
         run.log_text(text, artifact_file);
@@ -221,6 +233,7 @@ pub fn log_text(text: &str, artifact_file: &str) {
 /// # drop(run);
 /// # assert_eq!(fake.runs()[0].artifacts["config.yaml"], b"layers:\n  - 64\n  - 32\nlr: 0.1\n");
 /// ```
+#[track_caller]
 pub fn log_dict<T: Serialize + ?Sized>(value: &T, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("artifact", artifact_file) {
         run.log_dict(value, artifact_file);
@@ -245,6 +258,7 @@ pub fn log_dict<T: Serialize + ?Sized>(value: &T, artifact_file: &str) {
 /// # let table = String::from_utf8(fake.runs()[0].artifacts["eval.json"].clone()).unwrap();
 /// # assert_eq!(table, r#"{"columns":["question","answer","score"],"data":[["2 + 2","4",1.0],["2 * 3","5",0.0],["1 - 1","0",1.0]]}"#);
 /// ```
+#[track_caller]
 pub fn log_table<T: Serialize>(rows: impl IntoIterator<Item = T>, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("table", artifact_file) {
         run.log_table(rows, artifact_file);
@@ -267,6 +281,7 @@ pub fn log_table<T: Serialize>(rows: impl IntoIterator<Item = T>, artifact_file:
 /// ```
 #[cfg(feature = "image")]
 #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+#[track_caller]
 pub fn log_image<'i>(image: impl Into<Image<'i>>, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("image", artifact_file) {
         run.log_image(image, artifact_file);
@@ -288,6 +303,7 @@ pub fn log_image<'i>(image: impl Into<Image<'i>>, artifact_file: &str) {
 /// ```
 #[cfg(feature = "image")]
 #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+#[track_caller]
 pub fn log_image_at<'i>(image: impl Into<Image<'i>>, key: &str, step: impl Step) {
     if let Some(run) = current_run_or_warn("image", key) {
         run.log_image_at(image, key, step);
@@ -305,6 +321,7 @@ pub fn log_image_at<'i>(image: impl Into<Image<'i>>, key: &str, step: impl Step)
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("charts/confusion.svg"));
 /// ```
+#[track_caller]
 pub fn log_figure(figure: &str, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("artifact", artifact_file) {
         run.log_figure(figure, artifact_file);
@@ -321,6 +338,7 @@ pub fn log_figure(figure: &str, artifact_file: &str) {
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("log.rs"));
 /// ```
+#[track_caller]
 pub fn log_artifacts(local_dir: impl AsRef<Path>) {
     if let Some(run) = current_run_or_warn("artifact", &local_dir.as_ref().to_string_lossy()) {
         run.log_artifacts(local_dir);
@@ -337,6 +355,7 @@ pub fn log_artifacts(local_dir: impl AsRef<Path>) {
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("Cargo.toml"));
 /// ```
+#[track_caller]
 pub fn log_artifact(local_path: impl AsRef<Path>) {
     if let Some(run) = current_run_or_warn("artifact", &local_path.as_ref().to_string_lossy()) {
         run.log_artifact(local_path);
@@ -353,6 +372,7 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("build/Cargo.toml"));
 /// ```
+#[track_caller]
 pub fn log_artifact_in(local_path: impl AsRef<Path>, artifact_path: &str) {
     if let Some(run) = current_run_or_warn("call of", "log_artifact_in") {
         run.log_artifact_in(local_path, artifact_path);
@@ -369,6 +389,7 @@ pub fn log_artifact_in(local_path: impl AsRef<Path>, artifact_path: &str) {
 /// # drop(run);
 /// # assert!(fake.runs()[0].artifacts.contains_key("source/log.rs"));
 /// ```
+#[track_caller]
 pub fn log_artifacts_in(local_dir: impl AsRef<Path>, artifact_path: &str) {
     if let Some(run) = current_run_or_warn("call of", "log_artifacts_in") {
         run.log_artifacts_in(local_dir, artifact_path);
@@ -386,6 +407,7 @@ pub fn log_artifacts_in(local_dir: impl AsRef<Path>, artifact_path: &str) {
 /// # drop(run);
 /// # fake.assert_input("wine", "training");
 /// ```
+#[track_caller]
 pub fn log_input(dataset: &(impl LogAsInput + ?Sized), context: &str) {
     match Run::current() {
         Some(run) => run.log_input(dataset, context),
@@ -422,6 +444,7 @@ pub fn log_input(dataset: &(impl LogAsInput + ?Sized), context: &str) {
 /// # fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[track_caller]
 pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
     if let Some(run) = current_run_or_warn("checkpoint", &local_path.as_ref().to_string_lossy()) {
         run.log_checkpoint(local_path, step);
@@ -450,6 +473,7 @@ pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
 /// # fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[track_caller]
 pub fn keep_checkpoints(count: usize) {
     if let Some(run) = current_run_or_warn("setting", "keep_checkpoints") {
         run.keep_checkpoints(count);
@@ -468,6 +492,7 @@ pub fn keep_checkpoints(count: usize) {
 /// # drop(run);
 /// # fake.assert_model_logged("digits");
 /// ```
+#[track_caller]
 pub fn log_model(model: &(impl LogAsModel + ?Sized)) {
     match Run::current() {
         Some(run) => run.log_model(model),
@@ -489,6 +514,7 @@ pub fn log_model(model: &(impl LogAsModel + ?Sized)) {
 /// # drop(run);
 /// # assert_eq!(fake.runs()[0].model_outputs, [("m-0a1b2c3d4e5f60718293a4b5c6d7e8f9".to_owned(), 100)]);
 /// ```
+#[track_caller]
 pub fn log_output(model_id: &str, step: impl Step) {
     if let Some(run) = current_run_or_warn("model output", model_id) {
         run.log_output(model_id, step);
@@ -505,6 +531,7 @@ pub fn log_output(model_id: &str, step: impl Step) {
 /// # drop(run);
 /// # assert_eq!(fake.runs()[0].model_inputs, ["m-0a1b2c3d4e5f60718293a4b5c6d7e8f9"]);
 /// ```
+#[track_caller]
 pub fn log_model_input(model_id: &str) {
     if let Some(run) = current_run_or_warn("model input", model_id) {
         run.log_model_input(model_id);
@@ -516,6 +543,7 @@ pub fn log_model_input(model_id: &str) {
 /// Inlined into the program, whose access to the thread-local is cheaper.
 #[doc(hidden)]
 #[inline]
+#[track_caller]
 pub fn log_key(key: &Key, value: f64, step: i64) {
     if COMPILED_OUT {
         return;

@@ -61,7 +61,7 @@ impl EventMetrics {
     /// Reports metrics for which there is no run: a fake records them, otherwise a warning is logged.
     pub(super) fn note_without_run(&self) {
         for (name, _) in self.points() {
-            let _ = current_run::current_run_or_warn("metric", name);
+            current_run::report_event_outside_run(name);
         }
     }
 

@@ -161,13 +161,22 @@ impl<'r> RunOutcome<'r> {
         let values = numbers.values.iter().map(|(path, _)| path);
         let paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
         let is_field = |path: &String| path.starts_with(|first: char| !first.is_ascii_digit());
-        let (argument, expected, is_used) = match (self.site.metric, self.site.metrics) {
+        let (argument, expected, fix, is_used) = match (self.site.metric, self.site.metrics) {
             (None, []) => return,
             (Some(_), _) => {
                 let is_used = paths.clone().any(|path| !is_field(path));
-                ("metric", "one number", is_used || numbers.is_sequence)
+                let fix = "one number or `bool`";
+                ("metric", "one number", fix, is_used || numbers.is_sequence)
             }
-            (None, _) => ("metrics", "the elements of a tuple", numbers.is_sequence),
+            (None, _) => {
+                let fix = "a tuple of numbers";
+                (
+                    "metrics",
+                    "the elements of a tuple",
+                    fix,
+                    numbers.is_sequence,
+                )
+            }
         };
         if is_used {
             return;
@@ -176,7 +185,7 @@ impl<'r> RunOutcome<'r> {
             Some(path) if is_field(path) => {
                 format!("fields such as `{path}`, which have their own names")
             }
-            Some(_) => "one number".to_owned(),
+            Some(_) => "one number, which `metric` would name".to_owned(),
             None => "no number".to_owned(),
         };
         static SAID: PerProcess<Mutex<BTreeSet<(&str, u32)>>> = PerProcess::new();
@@ -184,12 +193,15 @@ impl<'r> RunOutcome<'r> {
         if !lock(SAID.get()).insert((site.file, site.line)) {
             return;
         }
+        let unused = site.metric.as_slice().iter().chain(site.metrics);
+        let unused: Vec<_> = unused.map(|name| format!("`{name}`")).collect();
         warn_without_dedup(format!(
-            "`{argument}` at `{}` ({}:{}) names {expected}, but the function returned {returned}; remove the argument, or \
-             return what it names",
+            "`{argument}` at `{}` ({}:{}) names {expected}, but the function returned {returned}; so its returned value is not \
+             logged as {}. Return {fix}, also inside of `Ok` or `Some`, or remove `{argument}` from the attribute",
             site.name(),
             site.file,
-            site.line
+            site.line,
+            unused.join(", "),
         ));
     }
 

@@ -527,13 +527,22 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
         let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
         assert_eq!(lines.len(), count, "{lines:?}");
         if let [outside, other, unstarted, file] = lines[..] {
-            let expected =
-                "mlflow: metric \"loss\" was logged outside of any run and is not recorded";
-            assert!(outside.starts_with(expected), "{outside}");
-            assert!(
-                other.starts_with(&expected.replace("loss", "other")),
-                "{other}"
+            let source = include_str!("../../programs/scripted.rs");
+            let call = source
+                .lines()
+                .position(|line| line.contains("log_metric(key, 1.0)"));
+            let expected = format!(
+                "mlflow: metric \"loss\" at tests/programs/scripted.rs:{} was logged outside of any run and is not \
+                 recorded, nor are later values of this key",
+                call.unwrap() + 1
             );
+            assert!(
+                outside.starts_with(&format!(
+                    "{expected}. Call it inside a #[mlflow::tracked] function"
+                )),
+                "{outside}"
+            );
+            assert_eq!(other, expected.replace("loss", "other"));
             let expected = "mlflow: a run was built and not started";
             assert!(unstarted.starts_with(expected), "{unstarted}");
             assert!(
@@ -976,17 +985,18 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
         fields.starts_with("mlflow: `metric` at `fields` ("),
         "{fields}"
     );
-    let rest = "names one number, but the function returned fields such as `rmse`, which have their own names; \
-                remove the argument, or return what it names";
+    let rest = "names one number, but the function returned fields such as `rmse`, which have their own names; so its \
+                returned value is not logged as `loss`. Return one number or `bool`, also inside of `Ok` or `Some`, or \
+                remove `metric` from the attribute";
     assert!(fields.ends_with(rest), "{fields}");
     assert!(
-        text.contains("returned no number; remove the argument"),
+        text.contains("returned no number; so its returned value is not logged as `loss`. Return"),
         "{text}"
     );
     assert!(
         no_tuple.contains(
             "names the elements of a tuple, but the function returned fields such as `rmse`"
-        ),
+        ) && no_tuple.contains("not logged as `precision`, `recall`. Return a tuple"),
         "{no_tuple}"
     );
 }
@@ -1071,11 +1081,10 @@ fn each_key_that_is_logged_outside_of_a_run_is_named() {
     assert!(ended.success, "{}", ended.stderr);
     let lines = lines_of(&ended.stderr);
     assert!(lines.len() <= 5, "{lines:?}");
-    let start = |key: &str| {
-        format!("mlflow: metric {key:?} was logged outside of any run and is not recorded")
-    };
     for (line, key) in lines.iter().zip(["a", "b"]) {
-        assert!(line.starts_with(&start(key)), "{line}");
+        let start = format!("mlflow: metric {key:?} at ");
+        let is_named = line.contains("was logged outside of any run and is not recorded");
+        assert!(line.starts_with(&start) && is_named, "{line}");
     }
 }
 

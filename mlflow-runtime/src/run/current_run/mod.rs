@@ -14,6 +14,7 @@ use std::fmt;
 use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -172,17 +173,19 @@ pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
 
 /// Reports a value that was logged without a run, where the report is of use.
 #[inline]
+#[track_caller]
 pub(crate) fn report_outside_run(kind: &'static str, key: &str) {
     if is_report_useful(is_warned(key)) {
-        record_or_warn(kind, key);
+        record_or_warn(kind, key, Some(Location::caller()));
     }
 }
 
 /// Reports a value that was logged without a run, where the report is of use. Costs three loads where it is not.
 #[inline(never)]
+#[track_caller]
 pub(crate) fn report_key_outside_run(kind: &'static str, key: &Key) {
     if is_report_useful(key.is_warned()) {
-        record_key_or_warn(kind, key);
+        record_key_or_warn(kind, key, Location::caller());
     }
 }
 
@@ -193,19 +196,20 @@ fn is_report_useful(is_warned: bool) -> bool {
 }
 
 #[cold]
-fn record_key_or_warn(kind: &'static str, key: &Key) {
-    record_or_warn(kind, key.name());
+fn record_key_or_warn(kind: &'static str, key: &Key, caller: &Location<'_>) {
+    record_or_warn(kind, key.name(), Some(caller));
     if is_warned(key.name()) {
         key.set_warned();
     }
 }
 
-/// Records a value that was logged without a run in the fake of the scope, or else logs a warning that names its key.
+/// Records a value that was logged without a run in the fake of the scope, or else logs a warning that names its key and, if it
+/// is known, the place of the log call.
 #[cold]
-fn record_or_warn(kind: &'static str, key: &str) {
+fn record_or_warn(kind: &'static str, key: &str, caller: Option<&Location<'_>>) {
     match Context::current().tracker {
         Some(fake) => fake.runless_values.record(kind, key),
-        None => warn_outside_run(kind, key),
+        None => warn_outside_run(kind, key, caller),
     }
 }
 
@@ -230,7 +234,7 @@ fn is_warned(key: &str) -> bool {
 /// Logs a warning, once for each key, that a value was logged without a run. Must not be called while
 /// [`SCOPES`] is borrowed, because a subscriber may read the context.
 #[cold]
-fn warn_outside_run(kind: &'static str, key: &str) {
+fn warn_outside_run(kind: &'static str, key: &str, caller: Option<&Location<'_>>) {
     // The caller is in the scope of no fake, but a fake that is alive elsewhere may be meant to see the
     // value.
     if let Some(fake) = fake_scope::substitute_for_global() {
@@ -244,16 +248,20 @@ fn warn_outside_run(kind: &'static str, key: &str) {
         return;
     }
     let is_first = WARNED_KEYS.fetch_or(key_bit(key), Ordering::Relaxed) == 0;
+    let at = caller.map_or_else(String::new, |caller| {
+        format!(" at {}:{}", caller.file(), caller.line())
+    });
     if is_first {
         warn_user(format_args!(
-            "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key; \
-             {MAX_WARNED_KEYS} keys at most are named. Start a \
-             run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
-             mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
+            "{kind} {key:?}{at} was logged outside of any run and is not recorded, nor are later values of this key. \
+             Call it inside a #[mlflow::tracked] function, or start a run before it: \
+             let run = mlflow::start_run!().start(). Another thread or task has no run unless the run is taken along: \
+             to a thread with mlflow::thread::spawn or carry, to a task with mlflow::thread::carry_future. Of all keys \
+             {MAX_WARNED_KEYS} at most are named"
         ));
     } else {
         warn_user(format_args!(
-            "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key"
+            "{kind} {key:?}{at} was logged outside of any run and is not recorded, nor are later values of this key"
         ));
     }
 }
@@ -275,13 +283,22 @@ pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
 }
 
 /// Returns the current run. Without a run, the value is recorded in the fake of the scope, or else a warning
-/// names its key.
+/// names its key and the place of the caller.
+#[track_caller]
 pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> {
     let run = Context::current().run;
     if run.is_none() {
-        record_or_warn(kind, key);
+        record_or_warn(kind, key, Some(Location::caller()));
     }
     run
+}
+
+/// Reports a metric of an event of `tracing` that was emitted without a run.
+#[cfg(feature = "tracing")]
+pub(crate) fn report_event_outside_run(key: &str) {
+    if Context::current().run.is_none() {
+        record_or_warn("metric", key, None);
+    }
 }
 
 /// Calls `change` with the thread's scopes. Returns `None` if tracking is compiled out, or if the scopes are borrowed. A context
