@@ -42,6 +42,11 @@ struct Server {
 
 /// Returns 200 while tracking works, and 503 if values were lost or a person has to act. A tracking server
 /// that is unavailable for a while is no fault of the service, because values wait, so the status stays 200.
+///
+/// After a long outage (more than `MLFLOW_HTTP_REQUEST_MAX_RETRIES` failures in a row, 7 by default), the state is `Degraded`,
+/// and the status is 503 until the server answers again. Once values were lost, the status is 503 until the process ends. So
+/// alert on this route, and use it for no liveness probe or other restart policy: a restart brings no server back, and it
+/// interrupts the work. A probe that leads to a restart asks a route of its own, which knows nothing of tracking.
 async fn health() -> (StatusCode, Json<Report>) {
     let health = mlflow::health();
     let server = Client::new().server_info().await;

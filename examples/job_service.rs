@@ -33,7 +33,8 @@ use tokio::task::JoinSet;
 /// Time that the jobs have to end after the signal. A scheduler sends SIGKILL some time after SIGTERM, in Kubernetes after 30
 /// seconds: this and [`DELIVERY`] have to fit in.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Time for which what was logged is delivered. What is left waits on the disk, and the next start delivers it.
+/// Time for which what was logged is delivered. What is left waits on the disk until a later process with the same destination
+/// starts a run, such as the next start of the service at its first job, or calls `mlflow::recover`.
 const DELIVERY: Duration = Duration::from_secs(10);
 
 /// Jobs that run.

@@ -140,7 +140,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let failed = sweep(&arguments)?;
     println!("{} trials, {failed} of them failed", arguments.trials);
 
-    // The query sees what has arrived.
+    // The query waits for what this process has logged, but no longer than 5 seconds; a slow server gets more time here.
     mlflow::flush(Duration::from_secs(60));
     if let Some(best) = mlflow::best_run("parallel-sweep", "rmse_mean", Goal::Minimize)? {
         // In the list of runs, the sweep names its best trial.
