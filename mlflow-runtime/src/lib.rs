@@ -314,6 +314,7 @@ pub fn set_experiment(name: impl Into<String>) {
 #[doc = include_str!("../../docs/attribute.md")]
 #[doc = include_str!("../../docs/coming-from-python.md")]
 #[doc = include_str!("../../docs/concepts.md")]
+#[doc = include_str!("../../docs/configuration.md")]
 #[doc = include_str!("../../docs/five-minutes.md")]
 #[doc = include_str!("../../docs/login.md")]
 #[doc = include_str!("../../docs/production.md")]

@@ -9,6 +9,7 @@ mod checkpoints;
 mod client;
 mod client_conformance;
 mod concurrent_requests;
+mod config_file;
 mod configs;
 #[cfg(feature = "tracing")]
 mod console;

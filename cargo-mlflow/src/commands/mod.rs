@@ -26,9 +26,9 @@ use std::path::Path;
 use std::time::Duration;
 use std::{env, fs};
 
-use mlflow::Config;
 use mlflow::blocking::Client;
 use mlflow::search::{SearchRuns, ViewType};
+use mlflow::{Config, SettingSource};
 
 use crate::arguments::{Arguments, Choice, Command, Global};
 use crate::failure::Failure;
@@ -120,10 +120,11 @@ fn config(global: &Global) -> Config {
 /// Returns the configuration for a command that waits for answers, and therefore not for long. Its tracking URI can be
 /// used.
 fn answering_config(global: &Global) -> Result<Config, Failure> {
-    let is_set = env::var_os("MLFLOW_HTTP_REQUEST_TIMEOUT").is_some();
-    let config = match global.timeout {
-        None if !is_set => config(global).request_timeout(DEFAULT_TIMEOUT),
-        _ => bounded_config(global),
+    let config = bounded_config(global);
+    let config = if is_named(&config, "MLFLOW_HTTP_REQUEST_TIMEOUT") {
+        config
+    } else {
+        config.request_timeout(DEFAULT_TIMEOUT)
     };
     check_uri(&config)?;
     Ok(config)
@@ -139,8 +140,14 @@ fn bounded_config(global: &Global) -> Config {
 
 /// Returns true if somebody has named a store, so that no other one is meant.
 fn is_store_named(global: &Global) -> bool {
-    let is_set = |variable: std::ffi::OsString| !variable.is_empty();
-    global.tracking_uri.is_some() || env::var_os("MLFLOW_TRACKING_URI").is_some_and(is_set)
+    is_named(&config(global), "MLFLOW_TRACKING_URI")
+}
+
+/// Returns true if somebody has set a setting: by an argument, a variable or the configuration file.
+fn is_named(config: &Config, name: &str) -> bool {
+    let settings = config.explain();
+    let mut settings = settings.iter().filter(|setting| setting.name == name);
+    settings.any(|setting| setting.source != SettingSource::Default)
 }
 
 /// Checks that the tracking URI can be used.

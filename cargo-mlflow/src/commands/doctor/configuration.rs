@@ -37,6 +37,9 @@ struct ShownSetting {
 
 /// Shows the settings, and judges what is wrong with them.
 pub(super) fn examine(settings: &[Setting]) -> Section<Configuration> {
+    let config_file = { settings.iter() }
+        .find(|setting| setting.name == "MLFLOW_CONFIG_FILE")
+        .and_then(|setting| setting.value.as_deref());
     let mut findings = Vec::new();
     let mut known = Vec::new();
     for setting in settings {
@@ -44,7 +47,7 @@ pub(super) fn examine(settings: &[Setting]) -> Section<Configuration> {
             // A credentials file that cannot be read is the problem of two settings.
             if !known.contains(&problem) {
                 known.push(problem);
-                findings.push(judge_problem(setting, problem));
+                findings.push(judge_problem(setting, problem, config_file));
             }
         }
     }
@@ -76,18 +79,23 @@ pub(super) fn examine(settings: &[Setting]) -> Section<Configuration> {
     }
 }
 
-fn judge_problem(setting: &Setting, problem: &str) -> Finding {
+fn judge_problem(setting: &Setting, problem: &str, config_file: Option<&str>) -> Finding {
     let name = setting.name;
     if is_unusable_uri(setting) {
         let advice = match setting.source {
             SettingSource::Configured => "fix --tracking-uri".to_owned(),
+            SettingSource::ConfigFile(_) => {
+                "fix the file, or set MLFLOW_TRACKING_URI; until then, values wait in the journal"
+                    .to_owned()
+            }
             _ => format!("fix {name}; until then, values wait in the journal"),
         };
         return Finding::error(problem, advice);
     }
-    let is_file = problem.contains(".mlflow/credentials");
-    let advice = if is_file {
+    let advice = if problem.contains(".mlflow/credentials") {
         "fix or remove the file".to_owned()
+    } else if config_file.is_some_and(|file| problem.contains(file)) {
+        "fix the file".to_owned()
     } else {
         format!("fix or unset {name}")
     };
@@ -123,6 +131,7 @@ impl From<&Setting> for ShownSetting {
             SettingSource::Configured => ("command_line", None, None),
             SettingSource::Variable(variable) => ("variable", Some(*variable), None),
             SettingSource::TrackingUri => ("tracking_uri", None, None),
+            SettingSource::ConfigFile(path) => ("config_file", None, Some(path.clone())),
             SettingSource::CredentialsFile(path) => ("credentials_file", None, Some(path.clone())),
             SettingSource::Default => ("default", None, None),
             _ => ("other", None, None),

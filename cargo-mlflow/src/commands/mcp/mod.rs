@@ -35,12 +35,12 @@ mod waiting;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use mlflow::Config;
 use mlflow::blocking::Client;
-use mlflow::{Config, SettingSource};
 use rmcp::ServiceExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::MIN_TIMEOUT;
+use super::{MIN_TIMEOUT, is_named};
 use crate::arguments::Mcp;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -115,12 +115,9 @@ async fn serve(server: Server) -> Result<(), Failure> {
 
 /// Shortens the timeout of requests, unless the user has set one.
 fn with_request_timeout(config: Config) -> Config {
-    let is_default = config.explain().iter().any(|setting| {
-        setting.name == "MLFLOW_HTTP_REQUEST_TIMEOUT" && setting.source == SettingSource::Default
-    });
-    if is_default {
-        config.request_timeout(REQUEST_TIMEOUT)
-    } else {
+    if is_named(&config, "MLFLOW_HTTP_REQUEST_TIMEOUT") {
         config
+    } else {
+        config.request_timeout(REQUEST_TIMEOUT)
     }
 }
