@@ -204,6 +204,8 @@ impl Segment {
     }
 
     /// Syncs the whole file of a segment that is written with system calls.
+    /// On Apple's systems `sync_data` and `sync_all` use F_FULLFSYNC, because `fsync` leaves the bytes in the
+    /// cache of the device.
     pub(crate) fn sync_file(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => user_files::open_to_read(file)?.sync_data(),
