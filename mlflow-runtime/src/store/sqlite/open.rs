@@ -110,6 +110,9 @@ fn connect(path: &Path, create_missing: bool) -> Result<Connection, SqliteError>
     // A transaction waits for the lock at its begin and at its commit: together no longer than MAX_BLOCKING_WAIT.
     connection.busy_timeout(MAX_BLOCKING_WAIT / 2)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Takes effect on Apple's systems alone, where a commit without F_FULLFSYNC may be lost with the power. The journal drops
+    // what was committed.
+    connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // A filter with LIKE distinguishes capitals, as in MLflow.
     connection.pragma_update(None, "case_sensitive_like", true)?;
