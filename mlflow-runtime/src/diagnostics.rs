@@ -2,9 +2,9 @@
 //!
 //! Messages are logged through [`tracing`](https://docs.rs/tracing), with the target `mlflow` and the level
 //! `WARN`. Each one is about a value that is late, changed or lost, or about a setting that is not used, and
-//! states what to do. While all is well, nothing is logged. A program without a subscriber sees none of the
-//! messages. Losses are counted in [`health`](crate::health), too, and at the end of the process a line on
-//! stderr reports what is left.
+//! states what to do. While all is well, nothing is logged. Most programs have no subscriber, so each message about a loss, or
+//! about something that a person has to do, is also a line on stderr. Losses are counted in [`health`](crate::health), too, and
+//! at the end of the process a line on stderr reports what is left.
 //!
 //! Each message is logged once for a key, a file or a setting. Of each kind, at most 20 are logged in a
 //! process, and the twentieth says that there may be more. A store that is unavailable causes one message,
@@ -187,11 +187,50 @@
 //! - for a file that was created as the store, its place and how to view it;
 //! - at the end of the process, how many values are left, where, why, and who ships them;
 //! - every setting that cannot be used;
-//! - keys that are stored under other names;
+//! - values that are lost, rejected, cut, masked, or stored under other names, a journal that is full, removed or held in memory;
+//! - what waits until a person acts, or for artifacts or a rank that do not come;
+//! - a certificate that is not checked;
+//! - a thread, a capture or a handler that cannot be started;
 //! - without a subscriber, that the journal's directory cannot be used.
 
 // The tables quote the messages literally.
 #![allow(clippy::doc_markdown)]
+
+use std::fmt;
+
+use crate::tracker::global;
+use crate::warnings::warn_user;
+
+/// Issues a message of the library about a value that is left out, or a setting that is not used: for packages that log the
+/// values of another library, such as `mlflow-burn`.
+///
+/// The message goes to `tracing` subscribers, with the target `mlflow` and the level `WARN`, and to stderr unless
+/// `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set. Each text is issued once in a process, the first 20 texts in all.
+/// What looks like a credential is masked. While tracking is off, nothing is issued.
+///
+/// ```
+/// fn log_score(name: &str, score: f64) {
+///     if score.is_nan() {
+///         mlflow::diagnostics::warn(format_args!(
+///             "the score {name:?} is left out, as it is not a number; give the model at least one sample"
+///         ));
+///     } else {
+///         mlflow::log_metric(name, score);
+///     }
+/// }
+///
+/// let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().start();
+/// log_score("r2", 0.5);
+/// log_score("mse", f64::NAN); // a line on stderr
+/// drop(run);
+/// fake.assert_metric("r2", &[(0, 0.5)]);
+/// ```
+pub fn warn(line: fmt::Arguments<'_>) {
+    if global::is_enabled() {
+        warn_user(line);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use crate::os::hooks::{self, Disposition, signal_disposition};
 use crate::run;
 use crate::tracker::exit_report;
 use crate::tracker::global;
+use crate::warnings::warn_user;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -60,10 +61,9 @@ pub fn install_signal_handlers() {
         && global::is_enabled()
         && let Err(error) = install_handlers()
     {
-        tracing::warn!(
-            target: "mlflow", %error,
-            "no signal handlers could be installed; runs that a signal ends are closed by the next tracked program"
-        );
+        warn_user(format_args!(
+            "no signal handlers could be installed; runs that a signal ends are closed by the next tracked program: {error}"
+        ));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::support::program::{Folder, one};
 const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const FULL: &str = env!("CARGO_BIN_EXE_full");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+const PLAIN: &str = env!("CARGO_BIN_EXE_plain");
 
 #[test]
 fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
@@ -85,4 +86,39 @@ fn an_artifact_larger_than_the_journals_bound_is_taken_and_leaves_metrics_their_
     let weights = fs::read(Path::new(&artifacts).join("weights.bin")).unwrap();
     assert!(weights == vec![7; BYTES]);
     assert_eq!(folder.journals_left(), 0);
+}
+
+/// Regression: a program without a `tracing` subscriber lost metrics for days, and said so only at its end.
+#[test]
+fn the_loss_is_a_line_on_stderr_also_without_a_subscriber() {
+    let folder = Folder::new();
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let environment = [
+        ("MLFLOW_TRACKING_URI", url.as_str()),
+        ("MLFLOW_JOURNAL_MAX_BYTES", "300000"),
+        ("MLFLOW_EXIT_TIMEOUT", "1"),
+    ];
+    let ended = folder.run(PLAIN, &["20000"], &environment);
+    assert!(ended.success);
+    let lines = |words: &str| {
+        ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains(words))
+            .count()
+    };
+    assert_eq!(lines("mlflow: the journal is full"), 1, "{}", ended.stderr);
+    assert_eq!(
+        lines("Raise MLFLOW_JOURNAL_MAX_BYTES (300000)"),
+        1,
+        "{}",
+        ended.stderr
+    );
+    let quiet = [
+        &environment[..],
+        &[("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")],
+    ]
+    .concat();
+    let ended = folder.run(PLAIN, &["20000"], &quiet);
+    assert_eq!(ended.stderr, "", "quiet means quiet");
 }

@@ -18,7 +18,7 @@ use burn_train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError, FileCh
 use mlflow::Run;
 
 use crate::progress::{Batches, Progress};
-use crate::warning::warn;
+use mlflow::diagnostics::warn;
 
 /// Names that Burn gives to the parts of a checkpoint.
 const PARTS: [&str; 3] = ["model", "optim", "scheduler"];

@@ -63,7 +63,6 @@ mod renderer;
 mod resumed;
 mod stop;
 mod training;
-mod warning;
 
 pub use early_stopping::ResumableEarlyStopping;
 pub use metric_logger::MlflowMetricLogger;

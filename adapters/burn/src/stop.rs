@@ -13,7 +13,7 @@ use burn_train::Interrupter;
 use mlflow::blocking::Client;
 use mlflow::{Run, RunStatus};
 
-use crate::warning::warn;
+use mlflow::diagnostics::warn;
 
 /// Tag by which somebody asks for the end of a training.
 const STOP: &str = "burn.stop";

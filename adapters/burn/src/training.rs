@@ -9,8 +9,8 @@ use mlflow::{ActiveRun, ClientError, Run, RunBuilder};
 
 use crate::checkpointer::{self, Fetched};
 use crate::resumed::Resumed;
-use crate::warning::warn;
 use crate::{MlflowMetricLogger, MlflowRenderer};
+use mlflow::diagnostics::warn;
 
 /// Trainings and evaluations that can be tracked.
 pub trait TrackWithMlflow: Sized {

@@ -49,7 +49,6 @@ mod load;
 mod optimizer;
 mod scalar;
 mod vars;
-mod warning;
 
 pub use load::{LoadError, load_checkpoint, load_model};
 pub use optimizer::{DescribeOptimizer, log_optimizer};

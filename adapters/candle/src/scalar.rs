@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use mlflow::{Run, Step};
 
-use crate::warning::warn_once;
+use mlflow::diagnostics::warn;
 
 /// Logs a tensor with one element, of any shape and number type, as a metric of the current run at a step. Integers and floats
 /// become doubles, as for all metrics.
@@ -26,7 +26,7 @@ use crate::warning::warn_once;
 pub fn log_tensor(key: &str, tensor: &Tensor, step: impl Step) {
     let Some(run) = Run::current() else { return };
     if tensor.elem_count() != 1 {
-        warn_once(format_args!(
+        warn(format_args!(
             "the metric \"{key}\" is not logged: its tensor has the shape {:?}, and a metric is a single number; reduce it, for \
              example with mean_all()",
             tensor.dims()
@@ -35,7 +35,7 @@ pub fn log_tensor(key: &str, tensor: &Tensor, step: impl Step) {
     }
     match read(tensor) {
         Ok(value) => run.log_metric_at(key, value, step),
-        Err(error) => warn_once(format_args!(
+        Err(error) => warn(format_args!(
             "the metric \"{key}\" is not logged: its tensor of the type {} cannot be read: {error}",
             tensor.dtype().as_str()
         )),

@@ -11,7 +11,7 @@ use candle_nn::VarMap;
 use mlflow::{Flavor, Model, Run, Step};
 use tempfile::TempDir;
 
-use crate::warning::warn_once;
+use mlflow::diagnostics::warn;
 
 /// Name of the file with the variables.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
@@ -48,7 +48,7 @@ pub fn log_checkpoint(var_map: &VarMap, step: impl Step) {
     if let Some(run) = Run::current() {
         match write(var_map) {
             Ok(folder) => run.log_checkpoint(folder.path().join(FILE_NAME), step),
-            Err(error) => warn_once(format_args!("a checkpoint is not logged: {error}")),
+            Err(error) => warn(format_args!("a checkpoint is not logged: {error}")),
         }
     }
 }
@@ -85,7 +85,7 @@ pub fn log_model(var_map: &VarMap, model: Model) {
                 let file = folder.path().join(FILE_NAME);
                 run.log_model(&model.file(file).flavor(Flavor::Safetensors));
             }
-            Err(error) => warn_once(format_args!(
+            Err(error) => warn(format_args!(
                 "the variables are not logged as a model: {error}"
             )),
         }

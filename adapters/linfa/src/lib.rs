@@ -50,7 +50,6 @@ mod fit;
 mod log_scores;
 mod scores;
 mod silhouette;
-mod warning;
 
 pub use fit::{FitAndLog, FitCheckedAndLog};
 pub use log_scores::log_scores;

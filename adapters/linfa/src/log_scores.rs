@@ -11,7 +11,7 @@ use mlflow::Run;
 use ndarray::{ArrayView, Axis, Dimension};
 
 use crate::scores::{Scores, Target};
-use crate::warning::warn_once;
+use mlflow::diagnostics::warn;
 
 /// Logs the scores of a fitted model on a dataset to the current run, with `{data}/` in front: `test/r2`. Meant for test data, and
 /// for models whose params cannot be logged by [`FitAndLog`](crate::FitAndLog). Without a run, nothing is computed.
@@ -68,7 +68,7 @@ pub(crate) fn log_scores_to(
                 .map(|(name, score)| (format!("{data}/{name}"), score)),
             0,
         ),
-        Err(fault) => warn_once(format_args!(
+        Err(fault) => warn(format_args!(
             "the scores of the data \"{data}\" are not logged: {fault}"
         )),
     }

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::journal::quota::{DropReason, MAX_MEMORY_BYTES};
+use crate::journal::quota::DropReason;
 use crate::sync::lock;
-use crate::warnings;
+use crate::warnings::{warn_user, warn_without_dedup};
 
 /// Warnings of one journal that were not logged yet.
 #[derive(Default)]
@@ -56,28 +56,25 @@ impl DeferredWarning {
     fn log(self) {
         match self {
             Self::Dropped { reason, max_bytes } => match reason {
-                DropReason::JournalFull => tracing::warn!(
-                    target: "mlflow", max_bytes,
+                DropReason::JournalFull => warn_user(format_args!(
                     "the journal is full; metrics and small text artifacts are dropped until the store has accepted some values. \
-                     Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
-                ),
-                DropReason::MemoryFull => tracing::warn!(
-                    target: "mlflow", max_bytes = MAX_MEMORY_BYTES,
+                     Raise MLFLOW_JOURNAL_MAX_BYTES ({max_bytes}) to keep more"
+                )),
+                DropReason::MemoryFull => warn_user(format_args!(
                     "the memory of the journal is full; metrics and small text artifacts are dropped until the \
                      store has accepted some values. Set MLFLOW_JOURNAL_DIR to a directory that can be written"
-                ),
-                DropReason::Removed => tracing::warn!(
-                    target: "mlflow",
+                )),
+                DropReason::Removed => warn_user(format_args!(
                     "files of the journal were deleted by another program before their values were delivered; the values are lost. \
                      Set MLFLOW_JOURNAL_DIR to a directory that nobody clears"
-                ),
+                )),
             },
-            Self::KeyName { line } => warnings::warn_without_dedup(line),
-            Self::InMemory { error, root } => tracing::warn!(
-                target: "mlflow", %error, directory = %root.display(),
+            Self::KeyName { line } => warn_without_dedup(line),
+            Self::InMemory { error, root } => warn_user(format_args!(
                 "the journal cannot be written; values are kept in memory and are lost if the process is killed. \
-                 Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written"
-            ),
+                 Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written: {}: {error}",
+                root.display()
+            )),
         }
     }
 }

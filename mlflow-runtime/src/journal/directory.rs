@@ -49,6 +49,7 @@ use crate::journal::segment::mmap_safety;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::user_files::{self, JournalLocation};
 use crate::os::fork::CloseOnForkFile;
+use crate::warnings::warn_user;
 
 const LOCK_FILE: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";
@@ -423,10 +424,9 @@ fn has_generated_name(path: &Path) -> bool {
 fn warn_exposed(path: &Path, error: &io::Error) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if user_files::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(
-            target: "mlflow", %error,
+        warn_user(format_args!(
             "a journal is not shipped, because other users can write to it. If nobody has changed it, remove that \
-             permission (chmod -R go-w)"
-        );
+             permission (chmod -R go-w): {error}"
+        ));
     }
 }

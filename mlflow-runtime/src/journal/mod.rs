@@ -241,7 +241,7 @@ use crate::cache_line::CacheLine;
 use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::model::limits::mask_key;
 use crate::sync::{ignore_poison, lock};
-use crate::warnings::WarningLimit;
+use crate::warnings::{WarningLimit, warn_user};
 
 /// Sizes, in bytes, of a thread's first, second, third and all later segments. The first ones are small, so
 /// that a thread which logs little takes little space.
@@ -707,10 +707,9 @@ impl Journal {
         if let Err(error) = synced
             && !self.sync_warned.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!(
-                target: "mlflow", %error,
-                "the journal could not be synced to the disk; values that are not delivered yet may be lost in a power failure"
-            );
+            warn_user(format_args!(
+                "the journal could not be synced to the disk; values that are not delivered yet may be lost in a power failure: {error}"
+            ));
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::journal::Journal;
 use crate::journal::sync_signal::SyncRequest;
 use crate::journal::wakeup::{STORE_BUFFER_DRAIN, Sleeper};
+use crate::warnings::warn_user;
 
 /// Longest time that a value is in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,10 +32,10 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
         .name("mlflow-journal".to_owned())
         .spawn(move || run_sync_loop(&journal));
     if let Err(error) = spawned {
-        tracing::warn!(
-            target: "mlflow", %error,
-            "the thread that syncs the journal could not be started; values that are not delivered yet may be lost in a power failure"
-        );
+        warn_user(format_args!(
+            "the thread that syncs the journal could not be started; values that are not delivered yet may be lost in a power failure: \
+             {error}"
+        ));
     }
 }
 

@@ -59,7 +59,9 @@ pub(crate) fn spawn_thread(
         journal.start_sync_thread();
         stats.set_connection(Connection::Unavailable);
         flush_queue.fail(u64::MAX);
-        tracing::warn!(target: "mlflow", %error, "the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");
+        warn_user(format_args!(
+            "the shipper's thread could not be started; values stay in the journal until the next tracked program ships them: {error}"
+        ));
     }
 }
 
@@ -116,7 +118,10 @@ impl Worker {
         match fork::without_fork(|| builder.enable_all().build()) {
             Ok(runtime) => runtime.block_on(self.open_and_ship()),
             Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "the I/O driver of the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");
+                warn_user(format_args!(
+                    "the I/O driver of the shipper's thread could not be started; values stay in the journal until the next tracked \
+                     program ships them: {error}"
+                ));
                 self.flush_queue.fail(u64::MAX);
             }
         }

@@ -19,6 +19,7 @@ use crate::journal::Journal;
 use crate::journal::console_log::SharedLogFile;
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::segment::allocate::check_file_size_limit;
+use crate::warnings::warn_user;
 
 /// Longest time that a stop waits for the last bytes, if a subprocess continues to write or a terminal is
 /// paused.
@@ -49,7 +50,9 @@ impl Capture {
         match Self::try_start(journal, max_bytes) {
             Ok(capture) => Some(capture),
             Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "cannot capture stdout and stderr; output is passed through unchanged");
+                warn_user(format_args!(
+                    "cannot capture stdout and stderr; output is passed through unchanged: {error}"
+                ));
                 None
             }
         }

@@ -24,7 +24,7 @@ use super::reading::Reading;
 use crate::journal;
 use crate::os::fork::PerProcess;
 use crate::sync::{ignore_poison, lock};
-use crate::warnings::WarningLimit;
+use crate::warnings::{WarningLimit, warn_user};
 
 /// Sampler of each process: a forked child does not have its parent's thread.
 static SAMPLERS: PerProcess<Sampler> = PerProcess::new();
@@ -83,7 +83,9 @@ impl Sampler {
                 drop(state);
                 static WARN_LIMIT: WarningLimit = WarningLimit::new();
                 if let Some(end) = WARN_LIMIT.admit() {
-                    tracing::warn!(target: "mlflow", %error, "cannot start the thread that samples system metrics; the run has none{end}");
+                    warn_user(format_args!(
+                        "cannot start the thread that samples system metrics; the run has none{end}: {error}"
+                    ));
                 }
             }
         }

@@ -28,6 +28,7 @@ use crate::sync::lock;
 use crate::tracked::outcome::RunOutcome;
 use crate::tracked::panic_hook::{self, PanicRecord};
 use crate::tracker::global;
+use crate::warnings::warn_user;
 
 /// Call of an annotated function.
 #[derive(Debug)]
@@ -247,11 +248,12 @@ impl Call {
         }
         let site = self.site;
         if lock(WARNED.get()).insert((site.file, site.line, argument)) {
-            tracing::warn!(
-                target: "mlflow",
+            warn_user(format_args!(
                 "the expression of `{argument}` at `{}` ({}:{}) panicked; the argument is left out, the function continues",
-                site.name(), site.file, site.line
-            );
+                site.name(),
+                site.file,
+                site.line
+            ));
         }
     }
 

@@ -64,6 +64,12 @@ pub(crate) fn longest_timeout() -> Duration {
     timeouts.max().unwrap_or_default()
 }
 
+// Output: `not delivered within the 5 s of MLFLOW_EXIT_TIMEOUT`
+fn describe_timeout(timeout: Duration) -> String {
+    let seconds = timeout.as_secs_f64();
+    format!("not delivered within the {seconds} s of MLFLOW_EXIT_TIMEOUT")
+}
+
 fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     let timeout = tracker.settings().exit_timeout;
     // A process without values of its own waits only for orphaned journals, which get a part of the timeout.
@@ -113,7 +119,11 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         // The warning at the start said what to build, and `then` names the feature.
         let is_not_built =
             matches!(destination, Destination::Unusable(unusable) if unusable.is_not_built());
-        let trouble = trouble.filter(|_| !is_not_built);
+        let is_too_slow =
+            || started.elapsed() >= longest && !matches!(destination, Destination::Unusable(_));
+        let trouble = trouble
+            .filter(|_| !is_not_built)
+            .or_else(|| is_too_slow().then(|| describe_timeout(timeout)));
         let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
         let then = match destination {
             Destination::Unusable(unusable) => unusable.describe_delivery(),

@@ -50,8 +50,7 @@ impl Sanitizer {
     /// Logs a warning, once for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         if let Some(end) = self.admit_warning(kind, key) {
-            let line = warnings::mask_credentials(format!("{kind} {key:?}: {what}{end}"));
-            tracing::warn!(target: "mlflow", "{line}");
+            warnings::warn_without_dedup(format!("{kind} {key:?}: {what}{end}"));
         }
     }
 
@@ -64,10 +63,9 @@ impl Sanitizer {
     fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
         let admitted = lock(&self.warning_log).admit("masked", "");
         if admitted.is_some() {
-            let line = warnings::mask_credentials(format!(
+            warnings::warn_without_dedup(format!(
                 "{kind} {key:?}: text that looks like {credential} was logged as {REDACTED}; later ones are masked without a warning"
             ));
-            tracing::warn!(target: "mlflow", "{line}");
         }
     }
 

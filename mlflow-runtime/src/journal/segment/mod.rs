@@ -204,7 +204,7 @@ impl Segment {
     }
 
     /// Syncs the whole file of a segment that is written with system calls.
-    /// On Apple's systems `sync_data` and `sync_all` use F_FULLFSYNC, because `fsync` leaves the bytes in the
+    /// On Apple's systems `sync_data` and `sync_all` use `F_FULLFSYNC`, because `fsync` leaves the bytes in the
     /// cache of the device.
     pub(crate) fn sync_file(&self) -> io::Result<()> {
         match &self.file {

@@ -277,11 +277,10 @@ impl Delivery {
     /// Warns, once, that another process has not created its run for longer than [`PARENT_START_TIMEOUT`].
     fn warn_of_missing_run(&mut self, awaited: Duration) {
         if awaited > PARENT_START_TIMEOUT && self.warning_log.admit("awaited", "").is_some() {
-            tracing::warn!(
-                target: "mlflow",
+            warn_user(format_args!(
                 "the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, \
                  and that the rendezvous id and the experiment are the same in all ranks"
-            );
+            ));
         }
     }
 

@@ -33,7 +33,7 @@ use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error,
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{BatchLimits, Store, StoreError, StoredRun};
-use crate::warnings::{WarningLog, mask_credentials};
+use crate::warnings::{WarningLog, mask_credentials, warn_user, warn_without_dedup};
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
 /// interferes. After that the batch counts as rejected.
@@ -686,7 +686,7 @@ impl Delivery {
             let line = || format!("{kind} {key:?} is rejected for good: {reason}");
             self.stats.record_refusal(RefusalKind::Rejected, line);
             if let Some(end) = self.warning_log.admit(kind, key) {
-                tracing::warn!(target: "mlflow", "{}{end}", mask_credentials(line()));
+                warn_without_dedup(format!("{}{end}", line()));
             }
         }
         let kept = reader.keep_refused(run, refused);
@@ -694,10 +694,9 @@ impl Delivery {
         if let Some(error) = kept.fault
             && self.stats.record_keep_error(&error)
         {
-            tracing::warn!(
-                target: "mlflow", %error,
-                "values that the store has rejected for good cannot be saved for mlflow::resend_rejected; they are only counted"
-            );
+            warn_user(format_args!(
+                "values that the store has rejected for good cannot be saved for mlflow::resend_rejected; they are only counted: {error}"
+            ));
         }
         kept.entries
     }
@@ -736,18 +735,19 @@ impl Delivery {
         }
         self.stats.record_blocked(reader.is_live(), reason);
         if let Some(end) = self.warning_log.admit("blocked", reason) {
-            let reason = mask_credentials(reason.to_owned());
-            tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
+            warn_user(format_args!(
+                "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}"
+            ));
         }
     }
 
     /// Warns that entries that wait by themselves could not be copied.
     pub(in crate::shipper) fn warn_copy_failed(&mut self, error: &std::io::Error) {
         if let Some(end) = self.warning_log.admit("in place", "") {
-            tracing::warn!(
-                target: "mlflow", %error,
-                "values that the store does not accept now cannot be copied within the journal; they stay in it for the next tracked program{end}"
-            );
+            warn_user(format_args!(
+                "values that the store does not accept now cannot be copied within the journal; they stay in it for the next tracked \
+                 program{end}: {error}"
+            ));
         }
     }
 }

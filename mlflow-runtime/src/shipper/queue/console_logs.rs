@@ -26,7 +26,7 @@ use crate::shipper::backoff::Backoff;
 use crate::shipper::batch::ArtifactBytes;
 use crate::shipper::failure_scope::Halt;
 use crate::shipper::journal_owner::JournalOwner;
-use crate::warnings::mask_credentials;
+use crate::warnings::warn_user;
 
 /// Interval between two uploads of a growing console log.
 pub(in crate::shipper) const UPLOAD_INTERVAL: Duration = Duration::from_secs(10);
@@ -119,12 +119,11 @@ impl ConsoleLogs {
         if self.backoff.failures() >= CONSOLE_FAILURES_BEFORE_WARNING
             && !std::mem::replace(&mut self.has_warned, true)
         {
-            let reason = mask_credentials(halt.reason.clone());
-            tracing::warn!(
-                target: "mlflow", reason,
+            warn_user(format_args!(
                 "the store does not accept console logs; they wait in the journal, everything else is \
-                 delivered. Check the server's artifact store"
-            );
+                 delivered. Check the server's artifact store: {}",
+                halt.reason
+            ));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::shipper::batch::Artifact;
 use crate::shipper::failure_scope::{RetryReason, StuckReason};
 use crate::shipper::queue::parked_runs::HOPELESS_AFTER;
 use crate::store::StoredRun;
-use crate::warnings::mask_credentials;
+use crate::warnings::warn_user;
 
 /// Number of consecutive failures of the artifact store before a warning.
 pub(in crate::shipper) const ARTIFACT_FAILURES_BEFORE_WARNING: u32 = 3;
@@ -219,12 +219,10 @@ impl ArtifactStoreState {
         if self.backoff.failures() >= ARTIFACT_FAILURES_BEFORE_WARNING
             && !std::mem::replace(&mut self.has_warned, true)
         {
-            let reason = mask_credentials(reason.to_owned());
-            tracing::warn!(
-                target: "mlflow", reason,
+            warn_user(format_args!(
                 "the store does not accept artifacts; they wait in the journal, everything else is delivered. \
-                 Check the server's artifact store"
-            );
+                 Check the server's artifact store: {reason}"
+            ));
         }
     }
 
@@ -232,7 +230,9 @@ impl ArtifactStoreState {
         self.backoff.reset();
         self.unavailable_until = None;
         if std::mem::take(&mut self.has_warned) {
-            tracing::warn!(target: "mlflow", "the store accepts artifacts again; the waiting ones are being uploaded");
+            warn_user(format_args!(
+                "the store accepts artifacts again; the waiting ones are being uploaded"
+            ));
         }
     }
 }

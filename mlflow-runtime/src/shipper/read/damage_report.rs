@@ -28,7 +28,7 @@ use crate::shipper::read::cursor::Cursor;
 use crate::shipper::read::damage::{Damage, LossReport};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::run_states::START_READ_TIMEOUT;
-use crate::warnings::WarningLimit;
+use crate::warnings::{WarningLimit, warn_user};
 
 impl JournalReader {
     /// Skips the damaged bytes before the offset `next`.
@@ -103,11 +103,11 @@ impl JournalReader {
         };
         static DAMAGED: WarningLimit = WarningLimit::new();
         if let Some(end) = DAMAGED.admit() {
-            tracing::warn!(
-                target: "mlflow", file = ?cursor.segment.file(), offset, skipped_bytes, nameless,
+            warn_user(format_args!(
                 "a journal file is damaged; the undamaged records are shipped, and the file is moved to the folder \
-                 `damaged-<uid>` beside the journals{end}"
-            );
+                 `damaged-<uid>` beside the journals{end}: {:?}, {skipped_bytes} bytes from {offset} on, {nameless} values without a name",
+                cursor.segment.file()
+            ));
         }
     }
 

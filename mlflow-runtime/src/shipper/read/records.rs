@@ -25,7 +25,7 @@ use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::run_states::Phase;
 use crate::sync::lock;
 use crate::time;
-use crate::warnings::{WarningLimit, mask_credentials};
+use crate::warnings::{WarningLimit, mask_credentials, warn_user};
 
 /// Result of reading one record.
 enum RecordOutcome {
@@ -75,7 +75,10 @@ impl JournalReader {
                 self.has_lost = true;
                 static UNREADABLE: WarningLimit = WarningLimit::new();
                 if let Some(end) = UNREADABLE.admit() {
-                    tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is kept, and the values in it are not shipped{end}");
+                    warn_user(format_args!(
+                        "a journal file cannot be read; it is kept, and the values in it are not shipped: {:?}{end}",
+                        cursor.segment.file()
+                    ));
                 }
                 cursor.is_finished = true;
                 cursor.is_blocked = true;

@@ -6,6 +6,7 @@ use super::{RestOptions, RestStore, StoreError};
 use crate::config::Settings;
 use crate::config::destination::ServerUri;
 use crate::config::server::Tls;
+use crate::warnings::warn_user;
 
 /// Set once the user has been warned that certificates are not checked.
 static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
@@ -21,10 +22,9 @@ pub(in crate::store) fn open(
         client_cert,
     } = settings.server.tls.clone();
     if insecure && !INSECURE_TLS_WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(
-            target: "mlflow",
+        warn_user(format_args!(
             "the tracking server's certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS, Config::insecure_tls)"
-        );
+        ));
     }
     let mut options = RestOptions::new(uri.with_credentials());
     options.has_own_login = uri.login().is_some();
