@@ -187,8 +187,9 @@
 //! - for a file that was created as the store, its place and how to view it;
 //! - at the end of the process, how many values are left, where, why, and who ships them;
 //! - every setting that cannot be used;
-//! - values that are lost, rejected, cut, masked, or stored under other names, a journal that is full, removed or held in memory;
-//! - what waits until a person acts, or for artifacts or a rank that do not come;
+//! - values that are lost, cut, masked, or stored under other names, a journal that is full, removed or held in memory;
+//! - after some seconds, how many values were rejected or wait until a person acts, with the first reason;
+//! - what waits for the server's artifact store, or for a rank that does not come;
 //! - a certificate that is not checked;
 //! - a thread, a capture or a handler that cannot be started;
 //! - without a subscriber, that the journal's directory cannot be used.

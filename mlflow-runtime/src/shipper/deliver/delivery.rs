@@ -33,7 +33,7 @@ use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error,
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{BatchLimits, Store, StoreError, StoredRun};
-use crate::warnings::{WarningLog, mask_credentials, warn_user, warn_without_dedup};
+use crate::warnings::{WarningLog, mask_credentials, warn_user};
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
 /// interferes. After that the batch counts as rejected.
@@ -686,7 +686,7 @@ impl Delivery {
             let line = || format!("{kind} {key:?} is rejected for good: {reason}");
             self.stats.record_refusal(RefusalKind::Rejected, line);
             if let Some(end) = self.warning_log.admit(kind, key) {
-                warn_without_dedup(format!("{}{end}", line()));
+                tracing::warn!(target: "mlflow", "{}{end}", mask_credentials(line()));
             }
         }
         let kept = reader.keep_refused(run, refused);
@@ -735,9 +735,8 @@ impl Delivery {
         }
         self.stats.record_blocked(reader.is_live(), reason);
         if let Some(end) = self.warning_log.admit("blocked", reason) {
-            warn_user(format_args!(
-                "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}"
-            ));
+            let reason = mask_credentials(reason.to_owned());
+            tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
         }
     }
 
