@@ -22,9 +22,9 @@ mod show;
 mod sync;
 mod watch;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use std::{env, fs};
 
 use mlflow::blocking::Client;
 use mlflow::search::{SearchRuns, ViewType};
