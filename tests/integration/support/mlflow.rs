@@ -102,7 +102,7 @@ for run_id in sys.argv[2:]:
         latest=[number(client.get_metric_history(run_id, k)[0])[:1] + [repr(v)] for k, v in run.data.metrics.items()],
         points=[number(p) for k in run.data.metrics for p in client.get_metric_history(run_id, k)],
         inputs=[dict(dataset=dict(i.dataset), tags=[dict(t) for t in i.tags]) for i in run.inputs.dataset_inputs],
-        models=[described(output) for output in run.outputs.model_outputs] if run.outputs else [],
+        models=[described(output) for output in run.outputs.model_outputs] if getattr(run, "outputs", None) else [],
         files=files))
 print(json.dumps(runs))
 "#;
