@@ -126,6 +126,11 @@ impl EntryValue {
     }
 }
 
+/// Returns true if the table is `{ env = "NAME" }`, in place of a value, and no section.
+pub(super) fn is_reference(table: &DeTable<'_>) -> bool {
+    variable_in(table).is_some()
+}
+
 /// Returns the name in `{ env = "NAME" }`.
 fn variable_in(table: &DeTable<'_>) -> Option<String> {
     let (key, value) = table.iter().next().filter(|_| table.len() == 1)?;

@@ -30,13 +30,13 @@ mod location;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use mlflow_rules::find_nearest;
-use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 
 use self::entry::Entry;
 use self::location::Location;
@@ -115,21 +115,18 @@ impl ConfigFile {
         }
     }
 
-    /// Keeps the entries that hold in this environment.
+    /// Keeps the entries that hold in this environment: those above the first section, then the section `default`, then the
+    /// one of the environment.
     fn take_sections(&mut self, text: &str, table: &DeTable<'_>, lookup: SettingLookup<'_>) {
         let environment = lookup(DEPLOYMENT_ENVIRONMENT).and_then(env_vars::to_description);
         let environment = environment.as_deref().map(str::trim);
         let mut sections = Vec::new();
         for (name, value) in table {
             match value.get_ref() {
-                DeValue::Table(entries) => sections.push((name.get_ref().as_ref(), entries)),
-                _ => {
-                    let line = line_of(text, name.span().start);
-                    let name = name.get_ref();
-                    self.warn_at(line, format_args!(
-                        "`{name}` stands outside of a section and is ignored; put it below [{DEFAULT_SECTION}]"
-                    ));
+                DeValue::Table(entries) if !entry::is_reference(entries) => {
+                    sections.push((name.get_ref().as_ref(), entries));
                 }
+                _ => self.take_entry(text, name, value),
             }
         }
         let of_environments: Vec<&str> = { sections.iter() }
@@ -151,14 +148,35 @@ impl ConfigFile {
             ));
             self.warnings.push(warning);
         }
+        let names = || sections.iter().map(|(name, _)| *name);
+        if !names().any(|name| name == DEFAULT_SECTION)
+            && let Some(mistyped) = find_nearest(DEFAULT_SECTION, names())
+            && Some(mistyped) != environment
+        {
+            let warning = UserWarning::new(format_args!(
+                "{}: the section [{mistyped}] holds only with {DEPLOYMENT_ENVIRONMENT}={mistyped}; is [{DEFAULT_SECTION}] meant?",
+                self.path.display()
+            ));
+            self.warnings.push(warning);
+        }
         for wanted in [Some(DEFAULT_SECTION), environment].into_iter().flatten() {
             let found = sections.iter().find(|(name, _)| *name == wanted);
             for (key, value) in found.into_iter().flat_map(|(_, entries)| entries.iter()) {
-                let line = line_of(text, key.span().start);
-                let entry = Entry::new(line, value.get_ref());
-                self.entries.insert(key.get_ref().to_string(), entry);
+                self.take_entry(text, key, value);
             }
         }
+    }
+
+    /// Keeps an entry, in place of an earlier one with its key.
+    fn take_entry(
+        &mut self,
+        text: &str,
+        key: &Spanned<DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        let line = line_of(text, key.span().start);
+        let entry = Entry::new(line, value.get_ref());
+        self.entries.insert(key.get_ref().to_string(), entry);
     }
 
     /// Returns the path of the file.
@@ -223,18 +241,14 @@ impl ConfigFile {
                 || "expected the name of a variable in lower case, without MLFLOW_".to_owned(),
                 |name| format!("is `{name}` meant?"),
             );
-            self.warn_at(
-                entry.line(),
-                format_args!("`{key}` is no setting and is ignored; {hint}"),
-            );
+            let warning = UserWarning::new(format_args!(
+                "{}, line {}: `{key}` is no setting and is ignored; {hint}",
+                self.path.display(),
+                entry.line()
+            ));
+            self.warnings.push(warning);
         }
         std::mem::take(&mut self.warnings)
-    }
-
-    fn warn_at(&mut self, line: usize, text: fmt::Arguments<'_>) {
-        let warning =
-            UserWarning::new(format_args!("{}, line {line}: {text}", self.path.display()));
-        self.warnings.push(warning);
     }
 }
 

@@ -271,7 +271,7 @@ fn a_login_of_the_environment_is_not_mixed_with_another_of_the_file() {
 fn one_bad_entry_stops_no_other() {
     let project = Project::with_file(
         "entries",
-        "loose = 1\n[default]\nexit_timeout = 'soon'\nexperiment_nam = 'wine'\nrun_id = 'abc'\nenabled = [true]\n\
+        "lose = 1\n[default]\nexit_timeout = 'soon'\nexperiment_nam = 'wine'\nrun_id = 'abc'\nenabled = [true]\n\
          tracking_enabled = [true]\nhttp_request_timeout = 3\nhttp_request_max_retries = 2026-01-01\n",
     );
     let settings = project.explain(&[]);
@@ -284,10 +284,7 @@ fn one_bad_entry_stops_no_other() {
         Some("5"),
         "the default"
     );
-    assert_problem(
-        &settings,
-        &["line 1: `loose` stands outside of a section", "[default]"],
-    );
+    assert_problem(&settings, &["line 1: `lose` is no setting and is ignored"]);
     assert_problem(
         &settings,
         &["line 3, exit_timeout", "expected a number of seconds"],
@@ -447,4 +444,52 @@ fn a_folder_and_a_file_that_is_too_long_are_told() {
         value(&project.explain(&[]), "MLFLOW_EXIT_TIMEOUT").as_deref(),
         Some("3")
     );
+}
+
+/// Regression: a tracking URI above the first section was ignored, and the run went to the default store.
+#[test]
+fn entries_above_the_first_section_hold_everywhere() {
+    let project = Project::with_file(
+        "above",
+        "tracking_uri = 'http://all:5000'\nexit_timeout = 1\ntracking_token = { env = 'WINE_TOKEN' }\n\
+         [default]\nexit_timeout = 2\n[staging]\ntracking_uri = 'http://staging:5000'\n",
+    );
+    let settings = project.explain(&[("WINE_TOKEN", "tok3n")]);
+    assert_eq!(
+        value(&settings, "MLFLOW_TRACKING_URI").as_deref(),
+        Some("http://all:5000")
+    );
+    assert_eq!(
+        value(&settings, "MLFLOW_EXIT_TIMEOUT").as_deref(),
+        Some("2")
+    );
+    assert_eq!(
+        value(&settings, "MLFLOW_TRACKING_TOKEN").as_deref(),
+        Some("[redacted]")
+    );
+    assert_eq!(problems(&settings), [""; 0]);
+    let staging = project.explain(&[("WINE_TOKEN", "tok3n"), ("MLFLOW_ENV", "staging")]);
+    assert_eq!(
+        value(&staging, "MLFLOW_TRACKING_URI").as_deref(),
+        Some("http://staging:5000")
+    );
+}
+
+#[test]
+fn a_mistyped_default_section_is_told() {
+    let project = Project::with_file("mistyped", "[defualt]\nexit_timeout = 1\n");
+    let settings = project.explain(&[]);
+    assert_problem(
+        &settings,
+        &[
+            "the section [defualt] holds only with MLFLOW_ENV=defualt",
+            "is [default] meant?",
+        ],
+    );
+    assert_eq!(
+        value(&settings, "MLFLOW_EXIT_TIMEOUT").as_deref(),
+        Some("5")
+    );
+    let plain = Project::with_file("staging-only", "[staging]\nexit_timeout = 1\n");
+    assert_eq!(problems(&plain.explain(&[])), [""; 0]);
 }
