@@ -163,6 +163,8 @@ impl Dataset {
     /// same in the other releases from 1.36 to 1.44 that were tried. Older and newer ones hash differently, and so does every
     /// one for a categorical column.
     ///
+    /// Polars needs a newer Rust than this library: 0.54 needs 1.91, and 0.55 needs 1.94.
+    ///
     /// ```
     /// # use mlflow::Dataset;
     /// use polars_core::df;
